@@ -1,0 +1,1 @@
+"""Commands for people, over the admin API."""

@@ -1,0 +1,1 @@
+"""The sample shop that `sealwire up` runs under an unmodified tracer."""

@@ -1,0 +1,1 @@
+"""What can be configured: one file per product, found by being there."""

@@ -1,0 +1,1 @@
+"""HTTP for machines, people and the command line."""

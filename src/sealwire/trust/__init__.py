@@ -1,0 +1,1 @@
+"""Why it is believed: TUF and Uptane. Bytes in, accepted or refused; no I/O."""

@@ -1,0 +1,1 @@
+"""What travels: bytes <-> messages. No policy, no cryptography, no I/O."""
