@@ -45,7 +45,12 @@ def canonical_bytes(value: object) -> bytes:
 
     Source: trust.md 1.2 and 2; agent-backend.md 4.2.
     """
-    _check_types(value)
+    check_types(value)
+    return encode_checked(value)
+
+
+def encode_checked(value: object) -> bytes:
+    """The same, for a value of which every part is known to pass ``check_types``."""
     try:
         raw = orjson.dumps(value, option=_OPTIONS)
     except TypeError as error:
@@ -64,8 +69,12 @@ def sha256_hex(raw: bytes) -> Sha256:
     return Sha256(hashlib.sha256(raw).hexdigest())
 
 
-def _check_types(value: object) -> None:
-    """Refuse what the encoder would silently turn into something else (a NaN into null, a date into text)."""
+def check_types(value: object) -> None:
+    """Refuse what the encoder would silently turn into something else (a NaN into null, a date into text).
+
+    Raises:
+        MalformedError: A part is of another type than ``canonical_bytes`` takes.
+    """
     level: list[object] = [value]
     while level:
         types = set(map(type, level))
