@@ -1,0 +1,119 @@
+"""ASM_DATA: the lists rules look things up in, such as denied addresses and users.
+
+Lists of the same id in several configs are joined by the client, so many configs may stand side by side;
+only their type must agree, as the client takes it from the first it meets. Expirations are seconds: in
+milliseconds an entry would never lapse.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+
+from sealwire.errors import Problem
+from sealwire.products.product import Others, Payload, Product, elements
+from sealwire.products.schema import Integer, ListOf, Record, Report, Text, at, ip_or_network, quote
+
+_LISTS = ("rules_data", "exclusion_data")
+_IP = "ip_with_expiration"
+_TEXT = "data_with_expiration"
+_FIRST_MILLISECONDS = 10**11  # the year 5138 in seconds, March 1973 in milliseconds
+
+
+def _seconds(value: int) -> str | None:
+    if value >= _FIRST_MILLISECONDS:
+        return f"{value} looks like milliseconds; expirations are seconds since 1970 (here {value // 1000})."
+    return None
+
+
+def _addresses(element: Mapping[str, object], path: str, report: Report) -> None:
+    entries = element["data"]
+    if element["type"] != _IP or not isinstance(entries, list | tuple):
+        return
+    for index, entry in enumerate(entries):
+        wrong = ip_or_network(entry["value"])
+        if wrong:
+            report.add(at(at(at(path, "data"), index), "value"), wrong)
+        if report.full:
+            return
+
+
+_ENTRY = Record(
+    required={"value": Text(max_length=4096, says="An address or network, or the exact text.")},
+    optional={
+        "expiration": Integer(also=_seconds, says="Seconds since 1970 at which it lapses; 0 or none: never.")
+    },
+)
+_LIST = Record(
+    required={
+        "id": Text(max_length=256, says="What rules call it; blocked_ips and blocked_users are standard."),
+        "type": Text(one_of=(_IP, _TEXT), says="Addresses and networks, or exact texts."),
+        "data": ListOf(item=_ENTRY, says="The entries."),
+    },
+    also=_addresses,
+)
+_SHAPE = Record(
+    optional={
+        "rules_data": ListOf(item=_LIST, unique="id", says="Lists for conditions of rules."),
+        "exclusion_data": ListOf(item=_LIST, unique="id", says="Lists for conditions of exclusions."),
+    },
+    at_least_one=_LISTS,
+)
+
+
+def _types_that_differ(payload: Payload, others: Others) -> Iterator[Problem]:
+    for name in _LISTS:
+        known = {
+            element.get("id"): (element.get("type"), config_id)
+            for config_id, other in others.items()
+            for _, element in elements(other, name)
+        }
+        for path, element in elements(payload, name):
+            other_type, owner = known.get(element.get("id"), (None, None))
+            if other_type is not None and other_type != element.get("type"):
+                message = f"Config {owner} has {quote(element.get('id'))} with the type {quote(other_type)}."
+                yield Problem(path=at(path, "type"), message=message)
+
+
+def _worth_knowing(payload: Payload, _others: Others) -> Iterator[Problem]:
+    standard = {"blocked_ips": _IP, "blocked_users": _TEXT}
+    for path, element in elements(payload, *_LISTS):
+        expected = standard.get(str(element.get("id")))
+        if path.startswith("$.rules_data") and expected and element.get("type") != expected:
+            message = f"The bundled rules read this list as {expected}."
+            yield Problem(path=at(path, "type"), message=message)
+        first: dict[object, str] = {}
+        for entry_path, entry in elements(element, "data"):
+            value_path = path + at(entry_path, "value")[1:]
+            value = entry.get("value")
+            earlier = first.setdefault(value, value_path)
+            if earlier != value_path:
+                message = f"Also at {earlier}; the later expiration wins, and never beats all."
+                yield Problem(path=value_path, message=message)
+            if element.get("type") == _IP and _is_everyone(value):
+                yield Problem(path=value_path, message="This network is every address there is.")
+
+
+def _is_everyone(value: object) -> bool:
+    return isinstance(value, str) and value.endswith("/0") and ipaddress.ip_network(value).prefixlen == 0
+
+
+PRODUCT = Product(
+    name="ASM_DATA",
+    title="Denylists and passlists",
+    summary="Lists of addresses, users and other values that rules and exclusions look up.",
+    shape=_SHAPE,
+    example={
+        "rules_data": [
+            {
+                "id": "blocked_ips",
+                "type": _IP,
+                "data": [{"value": "203.0.113.7"}, {"value": "2001:db8::/32", "expiration": 4_102_444_800}],
+            }
+        ]
+    },
+    comparer=_types_that_differ,
+    warner=_worth_knowing,
+    minimum_versions={"python": "2.21.11", "node": "5.120.0"},
+    capability={"$.rules_data": 2, "$.exclusion_data": 18},
+)

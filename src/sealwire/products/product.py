@@ -1,0 +1,229 @@
+"""What every product has: its checks, how several configs become one file, and how it prints.
+
+A product file defines one ``PRODUCT``; the package finds it by being there. This module holds the type
+and the plain values that go in and out, and nothing of any single product.
+
+Invariants: pure (no I/O, no clock); the same arguments give the same bytes; checks never raise on JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NewType, TypeAlias
+
+import orjson
+
+from sealwire.errors import Problem
+from sealwire.products.schema import MAX_PROBLEMS, Record, Report, at, kind, quote
+
+ConfigId = NewType("ConfigId", str)
+
+MAX_PAYLOAD_BYTES = 1_000_000  # one config; a Java tracer reads 5 MiB per answer, all configs together
+
+Payload: TypeAlias = Mapping[str, object]
+Others: TypeAlias = Mapping[ConfigId, Payload]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientFacts:
+    """What a tracer said of itself, as far as a decision may rest on it.
+
+    Attributes:
+        client_id: One per tracer instance; the key of a client.
+        runtime_id: One per process; a new one means that remote values were forgotten.
+        language: As reported: ``python``, ``node``, ``go``, ``java``, ``dotnet``.
+        host_tags: Tags of the agent's host, ``key:value``.
+        capabilities: Capability bits that are set.
+    """
+
+    client_id: str
+    runtime_id: str = ""
+    service: str = ""
+    env: str = ""
+    language: str = ""
+    tracer_version: str = ""
+    app_version: str = ""
+    host_tags: frozenset[str] = frozenset()
+    products: frozenset[str] = frozenset()
+    capabilities: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One author's config on its way into a merged file.
+
+    Attributes:
+        priority: Specificity of its targeting, 1 (organisation) to 5 (service and env).
+    """
+
+    config_id: ConfigId
+    revision: int
+    priority: int
+    payload: Payload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merged:
+    """One file made of several configs.
+
+    Attributes:
+        payload: What the client gets; empty means: no file.
+        provenance: JSON path of each setting -> the config it comes from.
+        released: JSON path -> value that no config asks for any more and that is sent once so that the
+            client gives an earlier remote value back.
+    """
+
+    payload: dict[str, object]
+    provenance: dict[str, ConfigId]
+    released: dict[str, object] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.payload)
+
+
+Merge: TypeAlias = Callable[[Sequence[Source], ClientFacts, Mapping[str, object]], Merged]
+Compare: TypeAlias = Callable[[Payload, Others], Iterable[Problem]]
+Sticky: TypeAlias = Callable[[Payload, str], dict[str, object]]
+
+
+def _nothing(_payload: Payload, _others: Others) -> Iterable[Problem]:
+    return ()
+
+
+def _nothing_sticks(_payload: Payload, _language: str) -> dict[str, object]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """A kind of config with its own type.
+
+    Attributes:
+        name: As on the wire, such as ``ASM_DATA``; its file has the same name in lower case.
+        summary: What it changes in an application, one sentence.
+        shape: The payload.
+        example: A payload that passes the check and is fit to start from.
+        merger: How several configs become the one file of a client; None if clients take many files.
+        comparer: Problems between this payload and other active configs of the product.
+        warner: What the author should know, though it is not a mistake.
+        sticker: Settings that some tracers keep after their file has gone.
+        minimum_versions: Language -> oldest tracer version seen to work; a language that is missing was
+            read, not run.
+        capability: JSON path of a setting -> the capability bit of clients that have it. For
+            explanations: delivery must not depend on it, older Python hides bits it honours.
+    """
+
+    name: str
+    title: str
+    summary: str
+    shape: Record
+    example: Payload
+    merger: Merge | None = None
+    comparer: Compare = _nothing
+    warner: Compare = _nothing
+    sticker: Sticky = _nothing_sticks
+    minimum_versions: Mapping[str, str] = field(default_factory=dict)
+    capability: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def single_file(self) -> bool:
+        """Whether a client gets one merged file, as it could not merge several itself."""
+        return self.merger is not None
+
+    def check(self, payload: object) -> tuple[Problem, ...]:
+        """Find what is wrong with a payload: every problem, at most 50; none means it may be published."""
+        if not isinstance(payload, Mapping):
+            return (Problem(path="$", message=f"Expected an object, not {kind(payload)}."),)
+        try:
+            size = len(self.render(payload))
+        except (TypeError, RecursionError) as error:
+            return (Problem(path="$", message=f"This cannot be written as JSON: {error}."),)
+        if size > MAX_PAYLOAD_BYTES:
+            message = (
+                f"The config has {size} bytes; one config may have {MAX_PAYLOAD_BYTES} (1 MB). Split it."
+            )
+            return (Problem(path="$", message=message),)
+        report = Report()
+        self.shape.check(payload, "$", report)
+        return report.problems
+
+    def conflicts(self, payload: Payload, others: Others) -> tuple[Problem, ...]:
+        """Find what cannot stand beside other active configs of this product.
+
+        ``payload`` passed the check. ``others`` are those that may reach the same clients.
+        """
+        return _capped(self.comparer(payload, others))
+
+    def warn(self, payload: Payload, others: Others) -> tuple[Problem, ...]:
+        """Say what the author should know, though it is allowed; ``payload`` passed the check."""
+        return _capped(self.warner(payload, others))
+
+    def merge(
+        self, sources: Sequence[Source], client: ClientFacts, *, held: Mapping[str, object] | None = None
+    ) -> Merged:
+        """Make the one file of a client.
+
+        Args:
+            sources: Lowest to highest priority; empty when nothing matches any more.
+            held: What ``sticky_values`` said of the last file this process was given.
+
+        Raises:
+            RuntimeError: The product is not merged; a client gets its configs as they are.
+        """
+        if self.merger is None:
+            raise RuntimeError(f"{self.name} is not merged")
+        return self.merger(sources, client, held or {})
+
+    def sticky_values(self, payload: Payload, language: str) -> dict[str, object]:
+        """Settings in a delivered file that its tracer keeps when the file goes.
+
+        To be remembered per runtime id and passed to the next merges as ``held``.
+        """
+        return self.sticker(payload, language)
+
+    def render(self, payload: Payload) -> bytes:
+        """The bytes of a file: UTF-8 JSON, sorted keys, no spaces."""
+        return orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
+
+    def json_schema(self) -> dict[str, object]:
+        """The payload as JSON Schema, draft 2020-12."""
+        return {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "title": self.title,
+            "description": self.summary,
+            **{key: value for key, value in self.shape.json_schema().items() if key != "description"},
+            "examples": [dict(self.example)],
+        }
+
+
+def _capped(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    return tuple(problem for problem, _ in zip(problems, range(MAX_PROBLEMS), strict=False))
+
+
+def elements(payload: Payload, *arrays: str) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Path and value of each object in the named top-level lists; skips what is not there."""
+    for array in arrays:
+        items = payload.get(array)
+        for index, item in enumerate(items if isinstance(items, list | tuple) else ()):
+            if isinstance(item, Mapping):
+                yield at(at("$", array), index), item
+
+
+def repeated_ids(payload: Payload, others: Others, *arrays: str) -> Iterator[Problem]:
+    """A problem for each element id of ``payload`` that another active config already uses.
+
+    The named lists share one space of ids.
+    """
+    taken: dict[object, ConfigId] = {}
+    for config_id, other in others.items():
+        for _, element in elements(other, *arrays):
+            if isinstance(element.get("id"), str):
+                taken.setdefault(element["id"], config_id)
+    for path, element in elements(payload, *arrays):
+        owner = taken.get(element.get("id"))
+        if owner is not None:
+            message = (
+                f"{quote(element['id'])} is already used by config {owner}; clients drop the second one."
+            )
+            yield Problem(path=at(path, "id"), message=message)
