@@ -1,4 +1,4 @@
-"""Takes out of package-lock.json what names an address and nothing needs: funding links and resolved tarballs."""
+"""Takes out of package-lock.json what names an address and nothing needs: funding links, tarballs."""
 
 from __future__ import annotations
 

@@ -1,0 +1,84 @@
+"""Rules every test lives under: no network, an order from small to large, logs shown with a failure.
+
+Unit tests reach no network at all: Unix sockets are open to them, and this machine where a test is marked
+``loopback``. The other folders run real programs, so loopback is open to them and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import pytest_socket
+
+from tests.support import processes
+from tests.support.postgres import NoPostgresError, PostgresServer, running_postgres
+
+ORDER = ("unit", "way", "attacks", "interop", "browser", "load")
+LOOPBACK = ["127.0.0.1", "::1", "0.0.0.0"]
+
+
+def _folder(path: Path) -> str:
+    parts = path.relative_to(Path(__file__).parent).parts
+    return parts[0] if len(parts) > 1 else ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is quick and close to the fault comes first."""
+    rank = {name: index for index, name in enumerate(ORDER)}
+    items.sort(key=lambda item: rank.get(_folder(item.path), len(ORDER)))
+
+
+@pytest.fixture(autouse=True)
+def _no_network(request: pytest.FixtureRequest) -> Iterator[None]:
+    if _folder(request.node.path) == "unit" and request.node.get_closest_marker("loopback") is None:
+        pytest_socket.disable_socket(allow_unix_socket=True)
+    else:
+        pytest_socket.socket_allow_hosts(LOOPBACK, allow_unix_socket=True)
+    yield
+    pytest_socket.enable_socket()
+    pytest_socket._remove_restrictions()
+
+
+@pytest.fixture(autouse=True)
+def _programs_end() -> Iterator[None]:
+    """A program that a test started does not outlive it (a session's own, such as PostgreSQL, does)."""
+    before = list(processes.of_this_test)
+    processes.of_this_test.clear()
+    yield
+    for program in processes.of_this_test:
+        if program.name != "postgres":
+            program.stop()
+    processes.of_this_test[:] = before
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report = yield
+    if report.failed:  # type: ignore[attr-defined]  # a wrapper is sent the report
+        for program in processes.of_this_test:
+            report.sections.append((f"log of {program.name}", program.tail(200)))  # type: ignore[attr-defined]  # same
+    return report
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One real PostgreSQL for the whole run; skips where there is none."""
+    try:
+        running = running_postgres()
+        server = running.__enter__()
+    except NoPostgresError as missing:
+        pytest.skip(str(missing))
+    try:
+        yield server
+    finally:
+        running.__exit__(None, None, None)
+
+
+@pytest.fixture
+def postgres_dsn(postgres_server: PostgresServer) -> Iterator[str]:
+    """The SQLAlchemy address of a fresh, empty database, dropped after the test."""
+    name = postgres_server.create_database()
+    yield postgres_server.dsn(name)
+    postgres_server.drop_database(name)
