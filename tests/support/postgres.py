@@ -101,9 +101,7 @@ def running_postgres() -> Iterator[PostgresServer]:
     """
     binaries = find_binaries()
     user, group = _unprivileged()
-    folder = Path(
-        tempfile.mkdtemp(prefix="sw-pg-", dir="/tmp")
-    )  # short: a socket's path has at most 107 bytes
+    folder = Path(tempfile.mkdtemp(prefix="sw-pg-", dir="/tmp"))  # the path of a socket is short: 107 bytes
     try:
         password = secrets.token_urlsafe(16)
         password_file = folder / "password"
