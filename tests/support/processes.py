@@ -66,7 +66,7 @@ def wait_until(
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment without anything that configures a tracer, an agent or us."""
     dropped = re.compile(
-        r"^(DD_|_DD_|OTEL_|SEALWIRE_|DATADOG_|PYTEST_|COV_|PYTHON(?!IOENCODING))|_PROXY$", re.I
+        r"^(DD_|_DD_|OTEL_|SEALWIRE_|DATADOG_|PYTEST_|COV_|PYTHON|NODE_OPTIONS)|_PROXY$", re.I
     )
     environment = {name: value for name, value in os.environ.items() if not dropped.search(name)}
     environment["PYTHONUNBUFFERED"] = "1"

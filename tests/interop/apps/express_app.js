@@ -1,0 +1,29 @@
+// The same small shop on Express, under an unmodified dd-trace. Prints the port it got.
+'use strict'
+
+const { createRequire } = require('node:module')
+const path = require('node:path')
+
+const installed = createRequire(path.join(process.env.MODULES, 'package.json'))
+const tracer = installed('dd-trace').init()
+const express = installed('express')
+
+const app = express()
+
+app.get('/', (req, res) => res.send('welcome'))
+
+app.get('/user/:id', (req, res) => {
+  const user = { id: req.params.id }
+  tracer.setUser(user)
+  if (tracer.appsec.isUserBlocked(user)) {
+    tracer.appsec.blockRequest(req, res)
+    return
+  }
+  res.send(`hello ${req.params.id}`)
+})
+
+app.get('/headers', (req, res) => res.json({ headers: req.headers }))
+
+const server = app.listen(Number(process.env.PORT || 0), '127.0.0.1', () => {
+  console.log(`listening on 127.0.0.1:${server.address().port} pid ${process.pid}`)
+})
