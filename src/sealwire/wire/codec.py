@@ -21,7 +21,7 @@ import msgspec
 from google.protobuf.message import DecodeError, Message
 
 from sealwire.errors import MalformedError
-from sealwire.wire import limits
+from sealwire.wire import documents, limits
 from sealwire.wire import remoteconfig_pb2 as pb
 from sealwire.wire.limits import check_size
 from sealwire.wire.path import ConfigPath
@@ -36,125 +36,11 @@ class ApplyState(IntEnum):
     ERROR = 3
 
 
-# --------------------------------------------------------------------------- the JSON of a client's request
-# Every field may be missing or null. Names and nesting are those of the protobuf messages.
-
-# A byte field: base64 text, or a list of numbers (ddtrace from 4.14, Java).
-_Bytes = str | list[int] | None
-
-
-class _ConfigState(msgspec.Struct, gc=False):
-    id: str | None = None
-    version: int | None = None
-    product: str | None = None
-    apply_state: int | None = None
-    apply_error: str | None = None
-
-
-class _ClientState(msgspec.Struct):
-    root_version: int | None = None
-    targets_version: int | None = None
-    config_states: list[_ConfigState] | None = None
-    has_error: bool | None = None
-    error: str | None = None
-    backend_client_state: _Bytes = None
-
-
-class _ClientTracer(msgspec.Struct):
-    runtime_id: str | None = None
-    language: str | None = None
-    tracer_version: str | None = None
-    service: str | None = None
-    env: str | None = None
-    app_version: str | None = None
-    tags: list[str] | None = None
-    extra_services: list[str] | None = None
-    process_tags: list[str] | None = None
-    container_tags: list[str] | None = None
-
-
-class _ClientAgent(msgspec.Struct):
-    name: str | None = None
-    version: str | None = None
-    cluster_name: str | None = None
-    cluster_id: str | None = None
-    cws_workloads: list[str] | None = None
-
-
-class _TaskError(msgspec.Struct):
-    code: int | None = None
-    message: str | None = None
-
-
-class _PackageStateTask(msgspec.Struct):
-    id: str | None = None
-    state: int | None = None
-    error: _TaskError | None = None
-
-
-class _PackageState(msgspec.Struct):
-    package: str | None = None
-    stable_version: str | None = None
-    experiment_version: str | None = None
-    task: _PackageStateTask | None = None
-    stable_config_version: str | None = None
-    experiment_config_version: str | None = None
-
-
-class _ClientUpdater(msgspec.Struct):
-    tags: list[str] | None = None
-    packages: list[_PackageState] | None = None
-    available_disk_space: int | None = None
-
-
-class _Client(msgspec.Struct):
-    state: _ClientState | None = None
-    id: str | None = None
-    products: list[str] | None = None
-    is_tracer: bool | None = None
-    client_tracer: _ClientTracer | None = None
-    is_agent: bool | None = None
-    client_agent: _ClientAgent | None = None
-    last_seen: int | None = None
-    capabilities: _Bytes = None
-    is_updater: bool | None = None
-    client_updater: _ClientUpdater | None = None
-
-
-class _Hash(msgspec.Struct, gc=False):
-    algorithm: str | None = None
-    hash: str | None = None
-
-
-class _CachedFile(msgspec.Struct):
-    path: str | None = None
-    length: int | None = None
-    hashes: list[_Hash] | None = None
-
-
-class _ClientRequest(msgspec.Struct):
-    client: _Client | None = None
-    cached_target_files: list[_CachedFile] | None = None
-
-
-class _File(msgspec.Struct, gc=False):
-    path: str | None = None
-    raw: str | None = None
-
-
-class _ClientResponse(msgspec.Struct):
-    roots: list[str] | None = None
-    targets: str | None = None
-    target_files: list[_File] | None = None
-    client_configs: list[str] | None = None
-    config_status: int | None = None
-
-
 _T = TypeVar("_T")
 _M = TypeVar("_M", bound=Message)
 
-_REQUEST_DECODER: Final = msgspec.json.Decoder(_ClientRequest)
-_RESPONSE_DECODER: Final = msgspec.json.Decoder(_ClientResponse)
+_REQUEST_DECODER: Final = msgspec.json.Decoder(documents.ClientRequest)
+_RESPONSE_DECODER: Final = msgspec.json.Decoder(documents.ClientResponse)
 
 # What msgspec and upb raise on hostile input: MsgspecError and UnicodeError are ValueErrors, a number out of
 # a field's range is ValueError, nesting is RecursionError.
@@ -385,7 +271,7 @@ def _mend_text(body: bytes) -> bytes:
     return _ESCAPE.sub(lambda match: rb"\ufffd" if match.group(1) else match.group(0), text)
 
 
-def _client(client: _Client) -> pb.Client:
+def _client(client: documents.Client) -> pb.Client:
     message = pb.Client(
         id=client.id or "",
         products=client.products or (),
@@ -427,7 +313,7 @@ def _client(client: _Client) -> pb.Client:
     return message
 
 
-def _client_state(state: _ClientState) -> pb.ClientState:
+def _client_state(state: documents.ClientState) -> pb.ClientState:
     return pb.ClientState(
         root_version=state.root_version or 0,
         targets_version=state.targets_version or 0,
@@ -448,7 +334,7 @@ def _client_state(state: _ClientState) -> pb.ClientState:
     )
 
 
-def _client_updater(updater: _ClientUpdater) -> pb.ClientUpdater:
+def _client_updater(updater: documents.ClientUpdater) -> pb.ClientUpdater:
     message = pb.ClientUpdater(
         tags=updater.tags or (), available_disk_space=updater.available_disk_space or 0
     )
@@ -468,7 +354,7 @@ def _client_updater(updater: _ClientUpdater) -> pb.ClientUpdater:
     return message
 
 
-def _cached_file(file: _CachedFile) -> pb.TargetFileMeta:
+def _cached_file(file: documents.CachedFile) -> pb.TargetFileMeta:
     return pb.TargetFileMeta(
         path=file.path or "",
         length=file.length or 0,
@@ -479,7 +365,7 @@ def _cached_file(file: _CachedFile) -> pb.TargetFileMeta:
     )
 
 
-def _capabilities(value: _Bytes) -> bytes:
+def _capabilities(value: documents.ByteField) -> bytes:
     if not value:
         return b""
     if isinstance(value, str):
@@ -494,7 +380,7 @@ def _capabilities(value: _Bytes) -> bytes:
     return raw
 
 
-def _backend_state(value: _Bytes) -> bytes:
+def _backend_state(value: documents.ByteField) -> bytes:
     """The state as the backend knows it: what is inside the base64 of ``opaque_backend_state``.
 
     Most tracers echo that text; ddtrace from 4.14 sends the codes of its characters. Bytes that are not
