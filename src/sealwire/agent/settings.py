@@ -457,7 +457,8 @@ def _upstream(values: Mapping[str, Any]) -> tuple[str, str]:
     if is_vendor_host(host) and not values["allow_datadog_upstream"]:
         return "", (
             f"{host} is the vendor's own site, which is not contacted unless told so: "
-            "name your control plane in `remote_configuration.rc_dd_url`, or add `allow_datadog_upstream: true`"
+            "name your control plane in `remote_configuration.rc_dd_url`, "
+            "or add `allow_datadog_upstream: true`"
         )
     if scheme == "http" and not values[_RC + "no_tls"]:
         return "", (
@@ -466,7 +467,8 @@ def _upstream(values: Mapping[str, Any]) -> tuple[str, str]:
         )
     if values["skip_ssl_validation"] and not values[_RC + "no_tls_validation"]:
         return "", (
-            "`skip_ssl_validation: true` would talk to anybody: name the CA in `remote_configuration.ca_file`, "
+            "`skip_ssl_validation: true` would talk to anybody: "
+            "name the CA in `remote_configuration.ca_file`, "
             "or accept that with `remote_configuration.no_tls_validation: true`"
         )
     if not (values[_RC + "api_key"] or values["api_key"]):
