@@ -247,6 +247,19 @@ class Scalar(Shape):
         return _described({"type": ["string", "number", "boolean"]}, self.says)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anything(Shape):
+    """Any JSON value: for the few places whose form the reader alone knows."""
+
+    says: str = ""
+
+    def check(self, value: object, path: str, report: Report) -> None:
+        """Find nothing; that it is JSON at all is seen when the payload is rendered."""
+
+    def json_schema(self) -> dict[str, object]:
+        return _described({}, self.says)
+
+
 @dataclass(frozen=True, slots=True)
 class OrNull(Shape):
     """Another shape, or null for "nothing said here"."""
@@ -306,14 +319,19 @@ class ListOf(Shape):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapOf(Shape):
-    """An object with free keys and values of one shape.
+    """An object with free keys.
 
     Attributes:
+        value: What every value looks like, but for the keys in ``known``.
+        known: Keys whose values have a shape of their own.
+        required: Keys that must be there.
         key: Says what is wrong with a key, or None.
     """
 
     value: Shape
     says: str = ""
+    known: Mapping[str, Shape] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
     key: TextCheck | None = None
     min_items: int = 0
     max_items: int = 1_000
@@ -337,10 +355,17 @@ class MapOf(Shape):
                 report.add(at(path, key), "A key must have 1 to 512 characters.")
             elif self.key and (wrong := self.key(key)):
                 report.add(at(path, key), wrong)
-            self.value.check(item, at(path, key), report)
+            self.known.get(key, self.value).check(item, at(path, key), report)
+        for key in self.required:
+            if key not in value:
+                report.add(at(path, key), "This key is required.")
 
     def json_schema(self) -> dict[str, object]:
         schema: dict[str, object] = {"type": "object", "additionalProperties": self.value.json_schema()}
+        if self.known:
+            schema["properties"] = {key: shape.json_schema() for key, shape in self.known.items()}
+        if self.required:
+            schema["required"] = list(self.required)
         return _described({**schema, "maxProperties": self.max_items}, self.says)
 
 
@@ -405,6 +430,43 @@ class Record(Shape):
         if self.exactly_one:
             schema["oneOf"] = [{"required": [key]} for key in self.exactly_one]
         return _described(schema, self.says)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant(Shape):
+    """An object whose form depends on the word under one of its keys.
+
+    Attributes:
+        by: The key that decides; the records name it too.
+        cases: The words, and the record they stand for.
+    """
+
+    by: str
+    cases: tuple[tuple[tuple[str, ...], Record], ...]
+    says: str = ""
+    _records: dict[str, Record] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        records = {word: record for words, record in self.cases for word in words}
+        object.__setattr__(self, "_records", records)
+
+    def check(self, value: object, path: str, report: Report) -> None:
+        if not isinstance(value, Mapping):
+            _expected(report, path, "an object", value)
+            return
+        word = value.get(self.by)
+        if self.by not in value:
+            report.add(at(path, self.by), "This key is required.")
+        elif not isinstance(word, str):
+            _expected(report, at(path, self.by), "a text", word)
+        elif word not in self._records:
+            hint = nearest(word, self._records) or f" Known: {', '.join(self._records)}."
+            report.add(at(path, self.by), f"Unknown {self.by} {quote(word)}.{hint}")
+        else:
+            self._records[word].check(value, path, report)
+
+    def json_schema(self) -> dict[str, object]:
+        return _described({"oneOf": [record.json_schema() for _, record in self.cases]}, self.says)
 
 
 def ip_or_network(text: str) -> str | None:
