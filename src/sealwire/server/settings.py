@@ -1,0 +1,187 @@
+"""The control plane's settings: one frozen value, read once at start.
+
+Layers, lowest first: defaults, ``server.toml`` in the configuration folder, ``SEALWIRE_*`` in the
+environment, the command line. An unknown key in the file is an error that names the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import socket
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import timedelta
+from pathlib import Path
+
+from sealwire.errors import SettingsError
+
+MIN_LIFETIME_S = 3600
+MAX_LIFETIME_S = 14 * 86400
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Everything the control plane can be told.
+
+    Attributes:
+        data_dir: Holds the database and nothing secret in the clear.
+        config_dir: Holds ``server.toml``, the key that wraps keys (mode 0400), the root keys and the CA.
+        database_url: SQLAlchemy URL; empty means SQLite (WAL) in ``data_dir``.
+        listen: Address to bind. Anything but loopback is a decision: say it here.
+        port: TCP port; 0 takes a free one.
+        profile: Where the administrator's CLI profile is written at first start.
+        tls_cert_file, tls_key_file: Own certificate; empty means one from the private CA.
+        tls_names: More names and addresses for the certificate of the private CA.
+        plain_http_sends_api_keys_unencrypted: Must be true for plain HTTP; the name is the risk.
+        refresh_interval_s: Handed to agents, 1..60. Below 30 s the Go Agent keeps its connection.
+        timestamp_lifetime_s: How long agents keep what they have while the control plane is away.
+        max_wait_s: Longest held answer.
+        organisation: Name of the organisation made at first start.
+        public_url: How agents and people reach this server; empty means from ``listen`` and ``port``.
+        log_level: debug, info, warning, error.
+    """
+
+    data_dir: Path
+    config_dir: Path
+    database_url: str = ""
+    listen: str = "127.0.0.1"
+    port: int = 8443
+    profile: Path | None = None
+    tls_cert_file: str = ""
+    tls_key_file: str = ""
+    tls_names: tuple[str, ...] = ()
+    plain_http_sends_api_keys_unencrypted: bool = False
+    refresh_interval_s: int = 25
+    timestamp_lifetime_s: int = 10 * 86400
+    max_wait_s: int = 55
+    organisation: str = "main"
+    public_url: str = ""
+    log_level: str = "info"
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def engine_url(self) -> str:
+        """SQLAlchemy URL of the database in use."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'sealwire.db'}"
+
+    @property
+    def profile_path(self) -> Path:
+        """Where the CLI profile goes."""
+        return self.profile or self.config_dir / "cli.toml"
+
+    @property
+    def targets_lifetime(self) -> timedelta:
+        """Snapshot and targets outlive the timestamp, up to the longest lifetime."""
+        return timedelta(seconds=min(MAX_LIFETIME_S, self.timestamp_lifetime_s * 14 // 10))
+
+    @property
+    def timestamp_lifetime(self) -> timedelta:
+        """Lifetime of both repositories' timestamps: how long the control plane may be away."""
+        return timedelta(seconds=self.timestamp_lifetime_s)
+
+    @property
+    def resign_after(self) -> timedelta:
+        """Age at which signed documents are renewed: a day, or a tenth of a shorter lifetime."""
+        return timedelta(seconds=min(86400, self.timestamp_lifetime_s / 10))
+
+    def url(self, port: int) -> str:
+        """The address agents and people use."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        scheme = "http" if self.plain_http_sends_api_keys_unencrypted else "https"
+        host = self.listen if self.listen not in ("0.0.0.0", "::") else socket.getfqdn()
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def default_data_dir() -> Path:
+    """The data folder of a person's own installation."""
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "sealwire"
+
+
+def default_config_dir() -> Path:
+    """The configuration folder of a person's own installation."""
+    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(base) / "sealwire"
+
+
+def load(overrides: Mapping[str, object], environ: Mapping[str, str]) -> ServerSettings:
+    """Read all layers.
+
+    Raises:
+        SettingsError: An unknown key, a value of the wrong kind, or a combination that is refused.
+    """
+    config_dir = Path(
+        str(overrides.get("config_dir") or environ.get("SEALWIRE_CONFIG_DIR") or default_config_dir())
+    ).expanduser()
+    values: dict[str, object] = {}
+    known = {f.name for f in fields(ServerSettings)} - {"extra"}
+    file = config_dir / "server.toml"
+    if file.is_file():
+        try:
+            document = tomllib.loads(file.read_text())
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"{file} is not TOML: {error}.") from error
+        for key, value in document.items():
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f" Did you mean {near[0]}?" if near else ""
+                raise SettingsError(f"{file}: {key} is not a setting.{hint}")
+            values[key] = value
+    for key in known:
+        name = f"SEALWIRE_{key.upper()}"
+        if name in environ and environ[name] != "":
+            values[key] = environ[name]
+    values.update({key: value for key, value in overrides.items() if value is not None})
+    values["config_dir"] = config_dir
+    values.setdefault("data_dir", default_data_dir())
+    settings = ServerSettings(data_dir=Path(), config_dir=Path())
+    for key, value in values.items():
+        settings = replace(settings, **{key: _coerce(key, getattr(settings, key), value)})
+    _check(settings)
+    return settings
+
+
+def _coerce(key: str, default: object, value: object) -> object:
+    if key in ("data_dir", "config_dir", "profile"):
+        return Path(str(value)).expanduser()
+    if isinstance(default, bool):
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in ("1", "true", "yes", "on"):
+            return True
+        if str(value).lower() in ("0", "false", "no", "off"):
+            return False
+        raise SettingsError(f"{key} takes true or false, not {value!r}.")
+    if isinstance(default, int):
+        try:
+            return int(str(value))
+        except ValueError as error:
+            raise SettingsError(f"{key} takes a whole number, not {value!r}.") from error
+    if isinstance(default, tuple):
+        parts = value if isinstance(value, list | tuple) else str(value).split(",")
+        return tuple(str(part).strip() for part in parts if str(part).strip())
+    return str(value)
+
+
+def _check(settings: ServerSettings) -> None:
+    if not 1 <= settings.refresh_interval_s <= 60:
+        raise SettingsError("refresh_interval_s must be between 1 and 60: agents ignore anything else.")
+    if not MIN_LIFETIME_S <= settings.timestamp_lifetime_s <= MAX_LIFETIME_S:
+        raise SettingsError(
+            "timestamp_lifetime_s must be between 3600 (1 hour) and 1209600 (14 days): "
+            "it is how long agents keep their configs while the control plane is away."
+        )
+    if bool(settings.tls_cert_file) != bool(settings.tls_key_file):
+        raise SettingsError("tls_cert_file and tls_key_file go together: set both, or neither.")
+    if not 0 <= settings.port <= 65535:
+        raise SettingsError(f"port must be between 0 and 65535, not {settings.port}.")
+    try:
+        ipaddress.ip_address(settings.listen)
+    except ValueError as error:
+        raise SettingsError(f"listen takes an IP address, not {settings.listen!r}.") from error
+    if settings.log_level not in ("debug", "info", "warning", "error"):
+        raise SettingsError("log_level is one of debug, info, warning, error.")

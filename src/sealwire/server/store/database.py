@@ -1,0 +1,101 @@
+"""One database, SQLite or PostgreSQL, with two kinds of transaction: reading and writing.
+
+SQLite runs in WAL with ``synchronous=FULL``: a version that was issued must survive a power cut, or it
+would be issued twice. A writing transaction takes SQLite's lock at its start (``BEGIN IMMEDIATE``);
+on PostgreSQL the row of the organisation in ``domains`` is locked instead (``write.lock_domain``).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+import alembic.config
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from sealwire.errors import SettingsError, UnavailableError
+
+
+class Database:
+    """Opens connections; holds no state of its own besides the pool."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.is_sqlite = url.startswith("sqlite")
+        options: dict[str, Any] = {} if self.is_sqlite else {"pool_size": 5, "pool_pre_ping": True}
+        try:
+            self._engine = sa.create_engine(url, **options)
+        except (sa.exc.ArgumentError, ImportError) as error:
+            raise SettingsError(f"database_url is not usable: {error}.") from error
+        if self.is_sqlite:
+            event.listen(self._engine, "connect", _set_up_sqlite)
+            event.listen(self._engine, "begin", _begin_sqlite)
+        self._writing = self._engine.execution_options(sealwire_write=True)
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction that only reads; sees one state of the database."""
+        with _unavailable(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction that writes: all of it, or nothing."""
+        with _unavailable(), self._writing.begin() as connection:
+            yield connection
+
+    def migrate(self) -> None:
+        """Bring the tables to the version this program needs; safe to run at each start."""
+        config = alembic.config.Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.attributes["engine"] = self._writing
+        alembic.command.upgrade(config, "head")
+
+    def backup_to(self, file: Path) -> None:
+        """Copy the whole of a SQLite database, as of one moment, while it is in use.
+
+        Raises:
+            SettingsError: On PostgreSQL, whose own tools do this better.
+        """
+        if not self.is_sqlite:
+            raise SettingsError("This database is PostgreSQL: back it up with pg_dump.")
+        with self._engine.connect() as connection:
+            source = connection.connection.driver_connection
+            if not isinstance(source, sqlite3.Connection):
+                raise RuntimeError("a SQLite engine gave another connection")
+            with sqlite3.connect(file) as target:
+                source.backup(target)
+            target.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        raise UnavailableError(
+            "The database does not answer; nothing was changed. Try again.", detail=str(error)
+        ) from error
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # the begin event speaks for itself
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA busy_timeout=10000")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get("sealwire_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

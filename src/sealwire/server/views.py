@@ -1,0 +1,316 @@
+"""Who gets what: from active configs and the clients of an agent to the files of its view. Pure.
+
+A view is what one agent's director document lists: exactly the files that match a live client of that
+agent, each with predicates so that the agent hands it to those clients and no others.
+
+A product whose clients cannot merge gets one file per client, made here of every matching config. Its
+id is a hash of what tells clients apart (service, env, language, and whatever else took part in the
+decision), not of the content: the same client keeps the same path while its content changes. Replacing
+a path makes tracers switch the product off and on again (ADR 3).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from sealwire.products import PRODUCTS, ClientFacts, ConfigId, Source
+from sealwire.server.store.rows import ConfigRow
+from sealwire.server.targeting import Targeting
+from sealwire.trust.canonical import sha256_hex
+from sealwire.wire.path import ConfigPath
+
+Held = Mapping[str, Mapping[str, object]]  # product -> values this client would keep by itself
+NOTHING_HELD: Held = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A file some client shall have."""
+
+    path: str
+    raw: bytes
+    sha256: str
+    sources: Mapping[str, int]
+    provenance: Mapping[str, str]
+    merged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFacts:
+    """An agent as its poll tells it.
+
+    Attributes:
+        host_tags: ``key:value``, lower case as sent.
+        clients: The live tracers behind it.
+    """
+
+    agent_id: str
+    host_tags: frozenset[str]
+    clients: tuple[ClientFacts, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one agent gets.
+
+    Attributes:
+        key: Hash over everything in it, the versions of the files included.
+        entries: By path: the file, and the predicates it carries (empty: every client of the product).
+        wanted: Client id -> the paths that client shall have.
+    """
+
+    key: str
+    entries: Mapping[str, tuple[Content, tuple[Mapping[str, str], ...]]]
+    wanted: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(slots=True)
+class _Active:
+    row: ConfigRow
+    targeting: Targeting
+    payload: Mapping[str, Any]
+    content: Content | None  # None when the product is merged
+
+
+@dataclass(slots=True)
+class _OneProduct:
+    by_service: dict[str, list[_Active]] = field(default_factory=dict)
+    any_service: list[_Active] = field(default_factory=list)
+    uses_language: bool = False
+    uses_app_version: bool = False
+    uses_client: bool = False  # client id or tracer version: only a client id can tell
+    outcomes: dict[tuple[object, ...], tuple[Content, ...]] = field(default_factory=dict)
+
+
+class Catalogue:
+    """The active configs of an organisation, indexed for matching. Changed only by ``apply``."""
+
+    def __init__(self, org_id: int) -> None:
+        self.org_id = org_id
+        self.active: dict[str, _Active] = {}
+        self._products: dict[str, _OneProduct] = {}
+
+    def apply(self, changed: Iterable[ConfigRow], *, now_ms: int) -> None:
+        """Take in configs that changed, or whose time has come."""
+        touched: set[str] = set()
+        for row in changed:
+            touched.add(row.product)
+            self.active.pop(row.config_id, None)
+            if row.state != "active" or (row.expires_ms is not None and row.expires_ms <= now_ms):
+                continue
+            if row.product not in PRODUCTS:
+                continue  # made by a newer version of this program; kept, not published
+            content = None
+            if not PRODUCTS[row.product].single_file:
+                path = str(ConfigPath.for_org(self.org_id, row.product, row.config_id))
+                content = Content(
+                    path, row.payload, sha256_hex(row.payload), {row.config_id: row.revision}, {}, False
+                )
+            self.active[row.config_id] = _Active(
+                row, Targeting.parse(row.targeting), orjson.loads(row.payload), content
+            )
+        for product in touched:
+            self._products[product] = self._index(product)
+
+    def expire(self, *, now_ms: int) -> bool:
+        """Drop configs whose time is over; True if there were any."""
+        over = [
+            item.row
+            for item in self.active.values()
+            if item.row.expires_ms is not None and item.row.expires_ms <= now_ms
+        ]
+        self.apply(over, now_ms=now_ms)
+        return bool(over)
+
+    def next_expiry_ms(self) -> int | None:
+        """When the next config's time is over."""
+        return min(
+            (item.row.expires_ms for item in self.active.values() if item.row.expires_ms is not None),
+            default=None,
+        )
+
+    def plain_contents(self) -> Iterable[Content]:
+        """The files of every config whose product is not merged."""
+        return (item.content for item in self.active.values() if item.content is not None)
+
+    def matching(self, product: str, facts: ClientFacts) -> list[_Active]:
+        """Configs of a product that match a client, lowest priority first."""
+        index = self._products.get(product)
+        if index is None:
+            return []
+        candidates = index.any_service + index.by_service.get(facts.service.lower(), [])
+        found = [item for item in candidates if item.targeting.matches(facts)]
+        found.sort(key=lambda item: (item.targeting.specificity, item.row.updated_ms, item.row.config_id))
+        return found
+
+    def _index(self, product: str) -> _OneProduct:
+        index = _OneProduct()
+        for item in self.active.values():
+            if item.row.product != product:
+                continue
+            targeting = item.targeting
+            index.uses_language |= bool(targeting.language)
+            index.uses_app_version |= bool(targeting.app_version)
+            index.uses_client |= bool(targeting.client_id) or targeting.tracer_version is not None
+            if targeting.service:
+                for service in targeting.service:
+                    index.by_service.setdefault(service.lower(), []).append(item)
+            else:
+                index.any_service.append(item)
+        return index
+
+    # What one client gets ---------------------------------------------------------------------------
+
+    def outcome(self, product: str, facts: ClientFacts, held: Mapping[str, object]) -> tuple[Content, ...]:
+        """The files of one product for one client."""
+        index = self._products.get(product)
+        if index is None and not held:
+            return ()
+        if index is None:
+            index = self._products[product] = _OneProduct()
+        key = (
+            facts.service,
+            facts.env,
+            facts.language,
+            facts.app_version if index.uses_app_version else "",
+            (facts.client_id, facts.tracer_version) if index.uses_client else "",
+            facts.host_tags,
+            orjson.dumps(held, option=orjson.OPT_SORT_KEYS) if held else b"",
+        )
+        known = index.outcomes.get(key)
+        if known is None:
+            if len(index.outcomes) > 50_000:
+                index.outcomes.clear()  # clients come and go; it fills again
+            known = index.outcomes[key] = self._decide(product, facts, held)
+        return known
+
+    def _decide(self, product: str, facts: ClientFacts, held: Mapping[str, object]) -> tuple[Content, ...]:
+        matched = self.matching(product, facts)
+        kind = PRODUCTS[product]
+        if not kind.single_file:
+            return tuple(item.content for item in matched if item.content is not None)
+        if not matched and not held:
+            return ()
+        sources = [
+            Source(
+                config_id=ConfigId(item.row.config_id),
+                revision=item.row.revision,
+                priority=item.targeting.specificity,
+                payload=item.payload,
+            )
+            for item in matched
+        ]
+        merged = kind.merge(sources, facts, held=held)
+        if not merged:
+            return ()
+        raw = kind.render(merged.payload)
+        finer = sorted(item.row.config_id for item in matched if not item.targeting.is_coarse)
+        # A release is for one client only; its classmates keep their file.
+        identity = [self.org_id, product, facts.service, facts.env, facts.language, finer, merged.released]
+        file_id = hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+        content = Content(
+            path=str(ConfigPath.for_org(self.org_id, product, file_id)),
+            raw=raw,
+            sha256=sha256_hex(raw),
+            sources={item.row.config_id: item.row.revision for item in matched},
+            provenance=dict(merged.provenance),
+            merged=True,
+        )
+        return (content,)
+
+    # What an agent gets -----------------------------------------------------------------------------
+
+    def view(
+        self, agent: AgentFacts, held: Mapping[str, Held], version_of: Mapping[str, tuple[str, int]]
+    ) -> View:
+        """The view of an agent.
+
+        Args:
+            agent: With its live clients.
+            held: Client id -> what that client holds by itself.
+            version_of: Path -> (sha256, version) as published, to foretell the version a file will have.
+        """
+        contents: dict[str, Content] = {}
+        receivers: dict[str, list[ClientFacts]] = {}
+        subscribers: dict[str, list[ClientFacts]] = {}
+        wanted: dict[str, tuple[str, ...]] = {}
+        for facts in agent.clients:
+            mine = held.get(facts.client_id, NOTHING_HELD)
+            paths: list[str] = []
+            for product in facts.products:
+                if product not in PRODUCTS:
+                    continue
+                subscribers.setdefault(product, []).append(facts)
+                for content in self.outcome(product, facts, mine.get(product, {})):
+                    contents[content.path] = content
+                    receivers.setdefault(content.path, []).append(facts)
+                    paths.append(content.path)
+            wanted[facts.client_id] = tuple(sorted(paths))
+        entries = {}
+        digest = hashlib.sha256()
+        for path in sorted(contents):
+            content = contents[path]
+            product = ConfigPath.parse(path).product
+            predicates = self._predicates(product, content, receivers[path], subscribers[product])
+            entries[path] = (content, predicates)
+            version = next_version(content, version_of.get(path))
+            digest.update(orjson.dumps([path, content.sha256, version, predicates]))
+        return View(digest.hexdigest(), entries, wanted)
+
+    def _predicates(
+        self,
+        product: str,
+        content: Content,
+        receivers: Sequence[ClientFacts],
+        subscribers: Sequence[ClientFacts],
+    ) -> tuple[Mapping[str, str], ...]:
+        """Predicates that select exactly ``receivers``, as coarse as that allows.
+
+        Coarse ones outlive a restart of the application, and a second process of the same service is
+        served at once.
+        """
+        index = self._products[product]
+        if not content.merged:
+            config_id = next(iter(content.sources))
+            if not self.active[config_id].row.targeting:
+                return ()
+        by_attributes: dict[tuple[str, ...], set[str]] = {}
+        for facts in subscribers:
+            by_attributes.setdefault(self._attributes(index, content, facts), set()).add(facts.client_id)
+        receiving = {facts.client_id for facts in receivers}
+        chosen: set[tuple[tuple[str, str], ...]] = set()
+        for facts in receivers:
+            attributes = self._attributes(index, content, facts)
+            if index.uses_client or not all(attributes) or not by_attributes[attributes] <= receiving:
+                chosen.add((("clientID", facts.client_id),))
+                continue
+            names = ["service", "environment"]
+            if index.uses_language or content.merged:
+                names.append("language")
+            if index.uses_app_version:
+                names.append("appVersion")
+            chosen.add(tuple(zip(names, attributes, strict=True)))
+        return tuple(dict(predicate) for predicate in sorted(chosen))
+
+    @staticmethod
+    def _attributes(index: _OneProduct, content: Content, facts: ClientFacts) -> tuple[str, ...]:
+        # An empty predicate field matches every client, so a client with an empty attribute is named by id.
+        attributes = [facts.service, facts.env]
+        if index.uses_language or content.merged:
+            attributes.append(facts.language)
+        if index.uses_app_version:
+            attributes.append(facts.app_version)
+        return tuple(attributes)
+
+
+def next_version(content: Content, published: tuple[str, int] | None) -> int:
+    """The version a file has once published: the same for the same bytes, else one more."""
+    if published is None:
+        return 1
+    sha256, version = published
+    return version if sha256 == content.sha256 else version + 1
