@@ -23,7 +23,7 @@ from google.protobuf.message import DecodeError, Message
 from sealwire.errors import MalformedError
 from sealwire.wire import documents, limits
 from sealwire.wire import remoteconfig_pb2 as pb
-from sealwire.wire.limits import check_size
+from sealwire.wire.limits import check_count, check_size
 from sealwire.wire.path import ConfigPath
 
 
@@ -58,13 +58,15 @@ def decode_client_request(body: bytes) -> pb.ClientGetConfigsRequest:
 
     Raises:
         MalformedError: Not JSON, or a field has another type than on the wire.
-        OversizeError: Larger than `limits.MAX_CLIENT_REQUEST_BYTES`.
+        OversizeError: Larger than `limits.MAX_CLIENT_REQUEST_BYTES`, or a list or byte field is too long.
     """
     check_size("client request", len(body), limits.MAX_CLIENT_REQUEST_BYTES)
     document = _decode_json("client request", _REQUEST_DECODER, body)
+    cached_files = document.cached_target_files or ()
+    check_count("cached files", len(cached_files), limits.MAX_CLIENT_CONFIGS)
     try:
         request = pb.ClientGetConfigsRequest(
-            cached_target_files=[_cached_file(each) for each in document.cached_target_files or ()]
+            cached_target_files=[_cached_file(each) for each in cached_files]
         )
         if document.client is not None:
             request.client.CopyFrom(_client(document.client))
@@ -198,9 +200,16 @@ def validate_client_request(request: pb.ClientGetConfigsRequest) -> None:
 
 def parse_latest_configs_request(body: bytes) -> pb.LatestConfigsRequest:
     """Read what an agent asks a control plane; raises `MalformedError` or `OversizeError`."""
-    return _parse(
-        "request for configurations", pb.LatestConfigsRequest(), body, limits.MAX_LATEST_CONFIGS_REQUEST_BYTES
+    request = _parse(
+        "request for configurations",
+        pb.LatestConfigsRequest(),
+        body,
+        limits.MAX_LATEST_CONFIGS_REQUEST_BYTES,
     )
+    check_count("clients of an agent", len(request.active_clients), limits.MAX_AGENT_CLIENTS)
+    config_states = sum(len(each.state.config_states) for each in request.active_clients)
+    check_count("config states of an agent", config_states, limits.MAX_AGENT_CONFIG_STATES)
+    return request
 
 
 def parse_latest_configs_response(body: bytes) -> pb.LatestConfigsResponse:
@@ -246,7 +255,7 @@ def _decode_json(what: str, decoder: msgspec.json.Decoder[_T], body: bytes) -> _
         # It names types and our own field names only, so it is safe to show.
         raise MalformedError(f"The {what} is not as it should be: {error}.") from error
     except _HOSTILE as error:
-        mended = _mend_text(body)
+        mended = _mend_text(body) if len(body) <= limits.MAX_MENDED_BYTES else body
         if mended == body:
             raise MalformedError(f"The {what} is not JSON.", detail=str(error)) from error
     try:
@@ -314,6 +323,8 @@ def _client(client: documents.Client) -> pb.Client:
 
 
 def _client_state(state: documents.ClientState) -> pb.ClientState:
+    config_states = state.config_states or ()
+    check_count("config states", len(config_states), limits.MAX_CLIENT_CONFIGS)
     return pb.ClientState(
         root_version=state.root_version or 0,
         targets_version=state.targets_version or 0,
@@ -326,7 +337,7 @@ def _client_state(state: documents.ClientState) -> pb.ClientState:
                 apply_state=each.apply_state or 0,
                 apply_error=each.apply_error or "",
             )
-            for each in state.config_states or ()
+            for each in config_states
         ],
         has_error=state.has_error or False,
         error=state.error or "",
@@ -338,7 +349,9 @@ def _client_updater(updater: documents.ClientUpdater) -> pb.ClientUpdater:
     message = pb.ClientUpdater(
         tags=updater.tags or (), available_disk_space=updater.available_disk_space or 0
     )
-    for each in updater.packages or ():
+    packages = updater.packages or ()
+    check_count("packages", len(packages), limits.MAX_CLIENT_CONFIGS)
+    for each in packages:
         package = message.packages.add(
             package=each.package or "",
             stable_version=each.stable_version or "",
@@ -355,12 +368,14 @@ def _client_updater(updater: documents.ClientUpdater) -> pb.ClientUpdater:
 
 
 def _cached_file(file: documents.CachedFile) -> pb.TargetFileMeta:
+    hashes = file.hashes or ()
+    check_count("hashes of a cached file", len(hashes), limits.MAX_FILE_HASHES)
     return pb.TargetFileMeta(
         path=file.path or "",
         length=file.length or 0,
         hashes=[
             pb.TargetFileHash(algorithm=each.algorithm or "", hash=(each.hash or "").lower())
-            for each in file.hashes or ()
+            for each in hashes
         ],
     )
 
