@@ -66,7 +66,7 @@ class Held:
         org_uuids: UUID of the organisation by config-root version, as the control plane named it.
     """
 
-    dump: Mapping[str, object]
+    dump: Mapping[str, bytes]
     org_uuids: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -194,13 +194,17 @@ def _write_all(fd: int, raw: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
+class _File(msgspec.Struct):
+    api_key: str
+    url: str
+    anchors: str
+    org_uuids: dict[str, str]
+    dump: dict[str, bytes]
+
+
 def _pack(belonging: Belonging, held: Held) -> bytes:
     body = msgspec.msgpack.encode(
-        {
-            "belonging": {"api_key": belonging.api_key, "url": belonging.url, "anchors": belonging.anchors},
-            "org_uuids": dict(held.org_uuids),
-            "dump": held.dump,
-        }
+        _File(belonging.api_key, belonging.url, belonging.anchors, dict(held.org_uuids), dict(held.dump))
     )
     return b"".join((_MAGIC, hashlib.sha256(body).digest(), body))
 
@@ -212,10 +216,10 @@ def _unpack(raw: bytes) -> tuple[Belonging, Held] | None:
     if not raw.startswith(_MAGIC) or hashlib.sha256(body).digest() != digest:
         return None
     try:
-        document = msgspec.msgpack.decode(body)
-        return Belonging(**document["belonging"]), Held(document["dump"], document["org_uuids"])
-    except (msgspec.DecodeError, KeyError, TypeError):
+        file = msgspec.msgpack.decode(body, type=_File)
+    except msgspec.DecodeError:
         return None
+    return Belonging(file.api_key, file.url, file.anchors), Held(file.dump, file.org_uuids)
 
 
 def _holder(lock: Path) -> str:

@@ -163,7 +163,7 @@ class ControlPlane:
             try:
                 return await self._send(method, path, limit, data, wait_s)
             except (aiohttp.ClientError, OSError) as error:
-                # A kept connection may have been closed by the other side meanwhile. Asking twice is harmless.
+                # The other side may have closed a kept connection meanwhile: asking twice is harmless.
                 stale = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
                 if last_try or not stale or isinstance(error, aiohttp.ClientConnectorError):
                     raise self._unreachable(error) from error
@@ -250,7 +250,9 @@ def _not_ok(status: int, said: bytes, headers: Mapping[str, str]) -> ApiError:
 def _words(error: Exception) -> str:
     """The reason of a transport error, without its class names."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return f"its certificate is not trusted ({error.certificate_error})"
+        reason = getattr(error.certificate_error, "verify_message", "") or str(error.certificate_error)
+        clock = " (or this host's clock is wrong)" if "yet valid" in reason or "expired" in reason else ""
+        return f"its certificate is not trusted: {reason}{clock}"
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.strerror:
         return error.os_error.strerror
     if isinstance(error, aiohttp.ServerDisconnectedError):

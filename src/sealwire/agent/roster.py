@@ -21,6 +21,9 @@ from sealwire.wire import remoteconfig_pb2 as pb
 MAX_CLIENTS = 1000
 # A request this large is remembered as its meaning only, not as bytes to compare the next one with.
 MAX_REMEMBERED_BODY_BYTES = 64 * 1024
+# What a control plane takes in one request is 8 MiB; one client must not keep the others from being told of.
+MAX_REPORT_BYTES = 7 * 1024 * 1024
+MAX_CLIENT_REPORT_BYTES = 1024 * 1024
 
 
 class Arrival(Enum):
@@ -152,9 +155,18 @@ class Roster:
         return gone
 
     def reports(self) -> list[pb.Client]:
-        """The clients as the control plane is told, each with the time it was last seen."""
+        """The clients as the control plane is told, each with the time it was last seen.
+
+        Those seen last come first. One whose message is out of all proportion is left out, and so are the
+        last ones where all together would be more than a request may hold.
+        """
         reported = []
-        for seen in self._seen.values():
+        room = MAX_REPORT_BYTES
+        for seen in reversed(self._seen.values()):
+            size = len(seen.fingerprint)
+            if size > MAX_CLIENT_REPORT_BYTES or size > room:
+                continue
+            room -= size + 32
             client = pb.Client()
             client.CopyFrom(seen.client)
             client.last_seen = seen.last_seen_ms

@@ -22,7 +22,7 @@ def belonging(
 
 
 OURS = belonging()
-HELD = Held({"config": [b"\x00root", b"root2"], "files": {"datadog/1/ASM/x/config": b"{}"}}, {"2": "uuid"})
+HELD = Held({"config/root/2": b"\x00root", "files/datadog/1/ASM/x/config": b"{}"}, {"2": "uuid"})
 
 
 def test_what_was_saved_is_loaded_again(tmp_path: Path) -> None:

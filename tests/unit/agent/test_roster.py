@@ -138,3 +138,26 @@ def test_reports_carry_the_time_last_seen_and_leave_the_entry_alone() -> None:
     seen = roster.get("c1")
     assert seen is not None
     assert (report.last_seen, seen.client.last_seen) == (7000, 0)
+
+
+def test_a_client_out_of_all_proportion_does_not_keep_the_others_from_being_reported() -> None:
+    roster = Roster()
+    huge = client("huge")
+    huge.state.error = "x" * (2 * 1024 * 1024)
+    note(roster, huge, 0)
+    note(roster, client("usual"), 1)
+
+    assert [report.id for report in roster.reports()] == ["usual"]
+
+
+def test_a_report_never_holds_more_than_a_control_plane_takes() -> None:
+    roster = Roster()
+    for index in range(20):
+        large = client(f"c{index}")
+        large.state.error = "x" * 900_000
+        note(roster, large, index)
+
+    reports = roster.reports()
+
+    assert sum(report.ByteSize() for report in reports) < 8 * 1024 * 1024
+    assert reports[0].id == "c19"
