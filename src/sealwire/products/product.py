@@ -166,7 +166,8 @@ class Product:
 
         Args:
             sources: Lowest to highest priority; empty when nothing matches any more.
-            held: What ``sticky_values`` said of the last file this process was given.
+            held: What this process may still keep: ``sticky_values`` of the last file it reported and of
+                each one sent since.
 
         Raises:
             RuntimeError: The product is not merged; a client gets its configs as they are.
@@ -178,7 +179,8 @@ class Product:
     def sticky_values(self, payload: Payload, language: str) -> dict[str, object]:
         """Settings in a delivered file that its tracer keeps when the file goes.
 
-        To be remembered per runtime id and passed to the next merges as ``held``.
+        To be kept per runtime id and passed to the next merges as ``held``: added when the file is sent,
+        put in place of all that was kept when the client reports the file.
         """
         return self.sticker(payload, language)
 
