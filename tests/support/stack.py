@@ -1,8 +1,8 @@
 """Our own programs as they are shipped: a control plane and agents as real processes, driven from outside.
 
-A ``ControlPlane`` and an ``Agent`` each live in a folder and on a port that stay the same over ``restart`` and
-``kill9``, as on a real host. A test speaks to the control plane through the admin API, and to an agent the way
-a tracer does.
+A ``ControlPlane`` and an ``Agent`` each live in a folder and on a port that stay the same over ``restart``
+and ``kill9``, as on a real host. A test speaks to the control plane through the admin API, and to an agent
+the way a tracer does.
 """
 
 from __future__ import annotations
