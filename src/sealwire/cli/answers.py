@@ -30,6 +30,13 @@ class Deliveries(Answer, frozen=True):
     failed: int = 0
 
 
+class CheckProblem(Answer, frozen=True):
+    """A mistake, or something worth knowing, at a JSON path."""
+
+    path: str
+    message: str
+
+
 class Config(Answer, frozen=True):
     """One document of one product, as its authors see it."""
 
@@ -46,6 +53,7 @@ class Config(Answer, frozen=True):
     comment: str | None = None
     expires_at: str | None = None
     deliveries: Deliveries | None = None
+    warnings: list[CheckProblem] = []
 
 
 class Configs(Answer, frozen=True):
@@ -54,8 +62,8 @@ class Configs(Answer, frozen=True):
 
 class Revision(Answer, frozen=True):
     revision: int
-    updated_at: str | None = None
-    updated_by: str | None = None
+    at: str | None = None
+    by: str | None = None
     state: str | None = None
     name: str | None = None
     targeting: JsonObject | None = None
@@ -67,13 +75,9 @@ class History(Answer, frozen=True):
     revisions: list[Revision]
 
 
-class CheckProblem(Answer, frozen=True):
-    path: str
-    message: str
-
-
 class Check(Answer, frozen=True):
     problems: list[CheckProblem] = []
+    warnings: list[CheckProblem] = []
     matches: int | None = None
 
 
@@ -87,6 +91,7 @@ class DeliveredConfig(Answer, frozen=True):
     state: str = ""
     error: str | None = None
     since: str | None = None
+    acknowledged_at: str | None = None
     took_s: float | None = None
 
 
@@ -102,6 +107,7 @@ class Client(Answer, frozen=True):
     app_version: str | None = None
     agent: str | None = None
     last_seen: str | None = None
+    age_s: float | None = None
     products: list[str] = []
     state: str = ""
     configs: list[DeliveredConfig] = []
@@ -119,6 +125,7 @@ class Host(Answer, frozen=True):
     hostname: str | None = None
     version: str | None = None
     last_seen: str | None = None
+    age_s: float | None = None
     error: str | None = None
     state: str = ""
     director_version: int | None = None
@@ -165,20 +172,10 @@ class Org(Answer, frozen=True):
     """An organisation; ``application_key`` is there once, in the answer that made it."""
 
     name: str = ""
-    id: int | None = None
     org_id: int | None = None
     uuid: str | None = None
-    org_uuid: str | None = None
     created_at: str | None = None
     application_key: str | None = None
-
-    @property
-    def number(self) -> int | None:
-        return self.id if self.id is not None else self.org_id
-
-    @property
-    def identity(self) -> str | None:
-        return self.uuid or self.org_uuid
 
 
 class Orgs(Answer, frozen=True):
@@ -205,6 +202,7 @@ class RootState(Answer, frozen=True):
 class Roots(Answer, frozen=True):
     repositories: dict[str, RootState]
     ca_pem: str | None = None
+    url: str | None = None
 
 
 def typed(document: object, kind: type[T]) -> T:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NoReturn
 
-from sealwire.cli.answers import Client, Clients, Host, Hosts, typed
+from sealwire.cli.answers import Client, Clients, DeliveredConfig, Host, Hosts, typed
 from sealwire.cli.arguments import Groups, Session, group, leaf
 from sealwire.cli.output import age, parse_time, took
 from sealwire.errors import UnavailableError
@@ -102,7 +102,7 @@ def _clients(session: Session, service: str | None) -> dict[str, object]:
 def _without_ages(raw: dict[str, object]) -> object:
     listed = raw["clients"]
     return [
-        {key: value for key, value in item.items() if key != "last_seen"}
+        {key: value for key, value in item.items() if key not in ("last_seen", "age_s")}
         for item in (listed if isinstance(listed, list) else [])
     ]
 
@@ -127,13 +127,18 @@ def _show_clients(raw: dict[str, object], session: Session) -> None:
                 session.output.say(f"{client.service or client.client_id}, {config.product}: {config.error}")
 
 
+def _seen(who: Client | Host, *, now: datetime) -> datetime | None:
+    """When it was last seen, by the control plane's measure of its age: clocks here and there differ."""
+    return parse_time(who.last_seen) if who.age_s is None else now - timedelta(seconds=who.age_s)
+
+
 def _client_rows(client: Client, *, now: datetime) -> list[tuple[str, ...]]:
     who = (
         client.service or "-",
         client.env or "-",
         " ".join(part for part in (client.language, client.tracer_version) if part) or "-",
         client.state.replace("_", " ") or "-",
-        age(parse_time(client.last_seen), now=now),
+        age(_seen(client, now=now), now=now),
     )
     if not client.configs:
         return [(*who, "-", "no configs", "-", "-")]
@@ -142,11 +147,18 @@ def _client_rows(client: Client, *, now: datetime) -> list[tuple[str, ...]]:
             *(who if index == 0 else ("",) * len(who)),
             config.product or "-",
             " + ".join(config.config_ids) or "-",
-            config.state.replace("_", " ") or "-",
+            _applied(config),
             took(config.took_s),
         )
         for index, config in enumerate(client.configs)
     ]
+
+
+def _applied(config: DeliveredConfig) -> str:
+    """What became of one file; in step means here that the client acknowledged it."""
+    if config.acknowledged_at and config.state == "in_step":
+        return "acknowledged"
+    return config.state.replace("_", " ") or "-"
 
 
 def run_hosts(arguments: argparse.Namespace, session: Session) -> int:
@@ -170,7 +182,7 @@ def _host_row(host: Host, *, now: datetime) -> tuple[str, ...]:
         host.hostname or host.agent_id or "-",
         host.version or "-",
         host.state.replace("_", " ") or "-",
-        age(parse_time(host.last_seen), now=now),
+        age(_seen(host, now=now), now=now),
         "-" if host.clients is None else str(host.clients),
         "-" if host.director_version is None else str(host.director_version),
         "waits for news" if host.waiting else "at intervals",

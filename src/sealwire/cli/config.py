@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from sealwire.cli import targeting
-from sealwire.cli.answers import Check, Config, Configs, History, Revision, typed
+from sealwire.cli.answers import Check, CheckProblem, Config, Configs, History, Revision, typed
 from sealwire.cli.api import AdminApi, segment
 from sealwire.cli.arguments import Groups, Session, group, leaf, number_from
 from sealwire.cli.output import moment, parse_time
@@ -122,7 +122,14 @@ def run_put(arguments: argparse.Namespace, session: Session) -> int:
         f"Saved {config.product} config {config.id}, revision {config.revision}, "
         f"for {targeting.in_words(config.targeting)}."
     )
+    _warn(config.warnings, session)
     return 0
+
+
+def _warn(warnings: list[CheckProblem], session: Session) -> None:
+    if not session.output.as_json:
+        for warning in warnings:
+            session.output.note(f"Careful: {warning.path}: {warning.message}")
 
 
 def _check(api: AdminApi, arguments: argparse.Namespace, given: dict[str, object], session: Session) -> int:
@@ -147,6 +154,7 @@ def _check(api: AdminApi, arguments: argparse.Namespace, given: dict[str, object
     session.output.document(raw)
     count = "" if check.matches is None else f" It matches {_counted(check.matches, 'client')} seen now."
     session.output.say(f"This would be accepted.{count} Nothing was changed.")
+    _warn(check.warnings, session)
     return 0
 
 
@@ -206,8 +214,8 @@ def run_history(arguments: argparse.Namespace, session: Session) -> int:
 def _history_row(revision: Revision) -> tuple[str, ...]:
     return (
         str(revision.revision),
-        moment(parse_time(revision.updated_at)),
-        revision.updated_by or "-",
+        moment(parse_time(revision.at)),
+        revision.by or "-",
         revision.state or "-",
         targeting.in_words(revision.targeting),
         revision.comment or "-",

@@ -29,7 +29,7 @@ def run_create(arguments: argparse.Namespace, session: Session) -> int:
     org = typed(raw, Org)
     output = session.output
     output.document(raw)
-    output.say(f"Made organisation {org.number} ({org.name}, {org.identity or 'no UUID told'}).")
+    output.say(f"Made organisation {org.org_id} ({org.name}, {org.uuid or 'no UUID told'}).")
     if org.application_key and not output.as_json:
         output.note("Its administrator's application key is shown this once:")
         output.text(org.application_key)
@@ -43,9 +43,9 @@ def run_list(arguments: argparse.Namespace, session: Session) -> int:
         ("ID", "NAME", "UUID", "MADE"),
         [
             (
-                "-" if org.number is None else str(org.number),
+                "-" if org.org_id is None else str(org.org_id),
                 org.name or "-",
-                org.identity or "-",
+                org.uuid or "-",
                 moment(parse_time(org.created_at)),
             )
             for org in typed(raw, Orgs).orgs

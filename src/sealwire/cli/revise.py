@@ -83,13 +83,23 @@ def save(
     written: dict[str, object] = {"payload": dict(payload), **comment}
     if existing is None:
         body = {"product": product, "name": name, "targeting": dict(target), **written}
-        return _read(api.post("/configs", body))
+        made = _read(api.post("/configs", body))
+        _give_way_to_a_twin(api, made[1])
+        return made
     config = existing[1]
     body = {"expected_revision": config.revision, **written}
     try:
         return _read(api.put(f"/configs/{segment(config.id)}", body))
     except NotFoundError as error:
         raise ConflictError(f"Config {config.id} was retired meanwhile.") from error
+
+
+def _give_way_to_a_twin(api: AdminApi, made: Config) -> None:
+    """Keep one config per name and target: should two people make it at once, the older one stays."""
+    oldest = exactly(active(api, made.product), made.name, made.targeting or {})
+    if oldest is not None and oldest[1].id != made.id:
+        retire(api, made)
+        raise ConflictError(f"Config {oldest[1].id} was made meanwhile.")
 
 
 def retire(api: AdminApi, config: Config) -> Held:

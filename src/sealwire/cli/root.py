@@ -134,7 +134,7 @@ def fetch_anchors(api: AdminApi) -> tuple[Anchors, object]:
     first = {name: state.first_root for name, state in roots.repositories.items()}
     if not first.get("config") or not first.get("director"):
         raise SealwireError("The control plane did not tell the first root of both repositories.")
-    return Anchors(api.url, first["config"], first["director"], roots.ca_pem or ""), raw
+    return Anchors(roots.url or api.url, first["config"], first["director"], roots.ca_pem or ""), raw
 
 
 def _write_files(directory: Path, anchors: Anchors) -> Path:

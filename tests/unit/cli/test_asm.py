@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.unit.cli.conftest import NOW, Run
-from tests.unit.cli.stub import StubAdmin
+from tests.unit.cli.stub import Request, StubAdmin
 
 pytestmark = pytest.mark.loopback
 
@@ -350,6 +350,23 @@ def test_after_five_conflicts_it_gives_up_with_both_revisions(run: Run, admin: S
     assert ran.code == 4
     assert len(admin.writes()) == 5
     assert "Expected was revision 5, actual is 6" in ran.err
+
+
+def test_two_who_make_the_first_denylist_at_once_end_with_one(run: Run, admin: StubAdmin) -> None:
+    answer, theirs = admin.answer, blocked({"value": "203.0.113.1"})
+
+    def with_somebody_else(request: Request) -> tuple[int, Any]:
+        if request.method == "POST" and not admin.configs:
+            admin.add("ASM_DATA", "denylist", theirs)
+        return answer(request)
+
+    admin.answer = with_somebody_else  # type: ignore[method-assign]  # to be asked between two of its own steps
+
+    assert run("asm", "block", "ip", "203.0.113.7").code == 0
+
+    older, younger = admin.configs.values()
+    assert older["payload"] == blocked({"value": "203.0.113.1"}, {"value": "203.0.113.7"})
+    assert younger["state"] == "retired"
 
 
 # --- list

@@ -215,7 +215,7 @@ def test_list_asks_for_what_was_named(run: Run, admin: StubAdmin) -> None:
 
 def test_history_and_retire(run: Run, admin: StubAdmin) -> None:
     config = admin.add("ASM_FEATURES", "n", ON)
-    revisions = {"revisions": [{"revision": 1, "updated_by": "ann", "comment": "first"}]}
+    revisions = {"revisions": [{"revision": 1, "by": "ann", "comment": "first"}]}
     admin.canned[f"GET /configs/{config['id']}/history"] = revisions
 
     assert "ann" in run("config", "history", config["id"]).out
@@ -243,7 +243,8 @@ CLIENTS = {
                     "config_ids": ["aa", "bb"],
                     "path": "datadog/1/ASM_FEATURES/x/config",
                     "version": 3,
-                    "state": "acknowledged",
+                    "state": "in_step",
+                    "acknowledged_at": "2026-11-22T17:04:00Z",
                     "error": None,
                     "took_s": 0.834,
                 }
@@ -358,7 +359,7 @@ def test_key_update_list_revoke(run: Run, admin: StubAdmin) -> None:
 
 
 def test_org_create_and_list(run: Run, admin: StubAdmin) -> None:
-    org = {"id": 2, "name": "two", "uuid": "u-u"}
+    org = {"org_id": 2, "name": "two", "uuid": "u-u"}
     admin.canned |= {"POST /orgs": (201, org), "GET /orgs": {"orgs": [org]}}
 
     assert "organisation 2 (two, u-u)" in run("org", "create", "two").out

@@ -33,8 +33,8 @@ def stop(*_):
     print(f"{name} saw the signal", flush=True)
     sys.exit(0)
 signal.signal(signal.SIGTERM, stop)
-print(f"{name} is ready now", flush=True)
 print("an ordinary line", flush=True)
+print(f"{name} is ready now", flush=True)
 while True:
     time.sleep(60)
 """
