@@ -46,7 +46,8 @@ soak: $(STAMPS)/dev interop ## the long tests: crashes, floods, hours
 	@$(BIN)/python -m pytest -m soak --timeout 0 $(ARGS)
 
 conformance: $(STAMPS)/dev ## the public tuf-conformance suite against our client core (SUITE=its checkout)
-	@tools/conformance.sh "$(SUITE)"
+	@tools/system_packages.sh --faketime
+	@tests/interop/conformance.sh "$(SUITE)" $(ARGS)
 
 lock: ## make the locks agree with what pyproject.toml and requirements/*.in ask for
 	$(COMPILE) $(UPGRADE) requirements/bootstrap.in -o requirements/bootstrap.lock
