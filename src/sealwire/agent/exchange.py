@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from importlib.metadata import version
 from pathlib import Path
 
 import aiohttp
 from multidict import CIMultiDictProxy
 
+from sealwire import __version__
 from sealwire.clock import utc_now
 from sealwire.errors import OversizeError, SealwireError
 from sealwire.wire import codec
@@ -103,7 +103,7 @@ class ControlPlane:
             "DD-Api-Key": api_key.strip(),
             "Content-Type": "application/x-protobuf",
             "Accept-Encoding": "gzip",
-            "User-Agent": f"sealwire-agent/{version('sealwire')}",
+            "User-Agent": f"sealwire-agent/{__version__}",
         }
         self._tls: ssl.SSLContext | bool = True
         if url.startswith("https:"):
@@ -111,7 +111,7 @@ class ControlPlane:
             if not verify_tls:
                 self._tls.check_hostname = False
                 self._tls.verify_mode = ssl.CERT_NONE
-        self._on_skew = on_skew
+        self.on_skew = on_skew
         self._session: aiohttp.ClientSession | None = None
 
     async def org_uuid(self) -> str:
@@ -192,7 +192,7 @@ class ControlPlane:
             return await _read(response, limit), response.headers
 
     def _note_clock(self, date: str | None) -> None:
-        if date is None or self._on_skew is None:
+        if date is None or self.on_skew is None:
             return
         try:
             theirs = parsedate_to_datetime(date)
@@ -200,7 +200,7 @@ class ControlPlane:
             return
         if theirs.tzinfo is None:
             theirs = theirs.replace(tzinfo=UTC)
-        self._on_skew((utc_now() - theirs).total_seconds())
+        self.on_skew((utc_now() - theirs).total_seconds())
 
     def _unreachable(self, error: Exception) -> ApiError:
         return ApiError(f"{self._url} cannot be reached: {_words(error)}", trouble=Trouble.UNREACHABLE)

@@ -89,14 +89,21 @@ class Roster:
         """The client of that id, if it is here."""
         return self._seen.get(client_id)
 
-    def same_again(self, body: bytes, *, now_s: float, wall_ms: int) -> Seen | None:
+    def same_again(self, body: bytes, *, answer_of: int, now_s: float, wall_ms: int) -> Seen | None:
         """Note a request that is byte for byte its client's last one, without reading it.
 
+        Args:
+            body: As received.
+            answer_of: The generation of the state that is served now.
+            now_s: A clock that only counts up.
+            wall_ms: Unix milliseconds.
+
         Returns:
-            The client, or None when nobody's last request was this one or the client was gone meanwhile.
+            The client, whose ``answer`` is good; None, and nothing noted, when this is not anybody's last
+            request, its client was gone meanwhile, or the state is another one.
         """
         seen = self._by_body.get(body)
-        if seen is None or now_s - seen.last_seen_s > self.ttl_s:
+        if seen is None or seen.answer_of != answer_of or now_s - seen.last_seen_s > self.ttl_s:
             return None
         self._note(seen, now_s, wall_ms)
         return seen

@@ -216,6 +216,11 @@ def _from_file(
     found: dict[str, tuple[object, str]] = {}
     unknown: list[str] = []
     _flatten(document, "", found, unknown, str(config_file))
+    ca_file = found.get(_RC + "ca_file")
+    if ca_file is not None and isinstance(ca_file[0], str) and ca_file[0]:
+        # Beside the file that names it, wherever the agent is started from.
+        beside = config_file.absolute().parent / Path(ca_file[0]).expanduser()
+        found[_RC + "ca_file"] = (str(beside), ca_file[1])
     warnings.extend(_near_misses(unknown, _BY_NAME, where=str(config_file)))
     return found
 

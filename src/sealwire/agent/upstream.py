@@ -20,10 +20,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
-from importlib.metadata import version
 
 import structlog
 
+from sealwire import __version__
 from sealwire.agent.exchange import ApiError, ControlPlane, Trouble
 from sealwire.agent.pace import (
     POLLING_START_S,
@@ -448,5 +448,5 @@ def _host_tags(settings: AgentSettings) -> list[str]:
     tags = list(settings.tags)
     if settings.env and not any(tag.startswith("env:") for tag in tags):
         tags.append(f"env:{settings.env}")
-    tags.append(f"sealwire_version:{version('sealwire')}")
+    tags.append(f"sealwire_version:{__version__}")
     return tags

@@ -69,7 +69,11 @@ def test_a_client_that_returns_late_is_new_even_before_a_sweep() -> None:
     roster = Roster(ttl_s=30)
     note(roster, client(), 0, b"body")
 
-    assert roster.same_again(b"body", now_s=31, wall_ms=31) is None
+    seen = roster.get("c1")
+    assert seen is not None
+    seen.answer_of = 1
+
+    assert roster.same_again(b"body", answer_of=1, now_s=31, wall_ms=31) is None
     assert note(roster, client(), 31, b"body") is Arrival.NEW_CLIENT
 
 
@@ -85,12 +89,17 @@ def test_a_sweep_looks_at_the_last_request_not_at_the_first() -> None:
 def test_a_request_that_is_the_same_bytes_is_known_without_reading_it() -> None:
     roster = Roster()
     note(roster, client(), 0, b"first")
+    seen = roster.get("c1")
+    assert seen is not None
+    seen.answer, seen.answer_of = b"{}", 7
 
-    known = roster.same_again(b"first", now_s=3, wall_ms=3000)
+    known = roster.same_again(b"first", answer_of=7, now_s=3, wall_ms=3000)
 
-    assert known is not None
-    assert (known.client.id, known.last_seen_ms, known.requests) == ("c1", 3000, 2)
-    assert roster.same_again(b"other", now_s=3, wall_ms=3000) is None
+    assert known is seen
+    assert (seen.last_seen_ms, seen.requests) == (3000, 2)
+    assert roster.same_again(b"other", answer_of=7, now_s=3, wall_ms=3000) is None
+    assert roster.same_again(b"first", answer_of=8, now_s=3, wall_ms=3000) is None
+    assert seen.requests == 2
 
 
 def test_only_the_last_body_of_a_client_is_remembered_and_a_new_one_drops_the_answer() -> None:
@@ -102,9 +111,9 @@ def test_only_the_last_body_of_a_client_is_remembered_and_a_new_one_drops_the_an
 
     note(roster, client(apply_state=2), 1, b"second")
 
-    assert roster.same_again(b"first", now_s=2, wall_ms=2) is None
+    assert roster.same_again(b"first", answer_of=7, now_s=2, wall_ms=2) is None
     assert (seen.answer, seen.answer_of) == (b"", -1)
-    assert roster.same_again(b"second", now_s=2, wall_ms=2) is seen
+    assert roster.same_again(b"second", answer_of=-1, now_s=2, wall_ms=2) is seen
 
 
 def test_a_huge_body_is_not_kept() -> None:
@@ -113,7 +122,7 @@ def test_a_huge_body_is_not_kept() -> None:
 
     note(roster, client(), 0, body)
 
-    assert roster.same_again(body, now_s=1, wall_ms=1) is None
+    assert roster.same_again(body, answer_of=-1, now_s=1, wall_ms=1) is None
 
 
 def test_a_full_roster_turns_newcomers_away_until_somebody_leaves() -> None:

@@ -241,3 +241,11 @@ def test_an_explicit_file_must_exist_and_be_a_mapping(tmp_path: Path) -> None:
     listed.write_text("- a\n")
     with pytest.raises(SettingsError, match="key: value"):
         load(config_file=listed)
+
+
+def test_a_ca_file_is_looked_for_beside_the_file_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("")
+    config = tmp_path / "datadog.yaml"
+    config.write_text("remote_configuration: {ca_file: ca.pem}\n")
+
+    assert load(config_file=config).ca_file == tmp_path / "ca.pem"
