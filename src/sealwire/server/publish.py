@@ -141,6 +141,7 @@ class Publisher:
         organisation: rows.Organisation,
     ) -> None:
         self.organisation = organisation
+        self.resign_after = settings.resign_after
         self._database = database
         self._keyring = keyring
         self._settings = settings

@@ -12,9 +12,10 @@ import os
 import socket
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from sealwire.errors import SettingsError
 
@@ -60,7 +61,6 @@ class ServerSettings:
     organisation: str = "main"
     public_url: str = ""
     log_level: str = "info"
-    extra: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def engine_url(self) -> str:
@@ -118,7 +118,7 @@ def load(overrides: Mapping[str, object], environ: Mapping[str, str]) -> ServerS
         str(overrides.get("config_dir") or environ.get("SEALWIRE_CONFIG_DIR") or default_config_dir())
     ).expanduser()
     values: dict[str, object] = {}
-    known = {f.name for f in fields(ServerSettings)} - {"extra"}
+    known = {field.name for field in fields(ServerSettings)}
     file = config_dir / "server.toml"
     if file.is_file():
         try:
@@ -138,9 +138,11 @@ def load(overrides: Mapping[str, object], environ: Mapping[str, str]) -> ServerS
     values.update({key: value for key, value in overrides.items() if value is not None})
     values["config_dir"] = config_dir
     values.setdefault("data_dir", default_data_dir())
-    settings = ServerSettings(data_dir=Path(), config_dir=Path())
-    for key, value in values.items():
-        settings = replace(settings, **{key: _coerce(key, getattr(settings, key), value)})
+    defaults = ServerSettings(data_dir=Path(), config_dir=Path())
+    chosen: dict[str, Any] = {
+        key: _coerce(key, getattr(defaults, key), value) for key, value in values.items()
+    }
+    settings = replace(defaults, **chosen)
     _check(settings)
     return settings
 

@@ -156,6 +156,17 @@ class Targeting:
             and (not self._bounds or self._version_matches(facts.tracer_version))
         )
 
+    def may_overlap(self, other: Targeting) -> bool:
+        """Whether some client could match both: false only where a field rules it out for sure."""
+        pairs = (
+            (self._services, other._services),
+            (self._envs, other._envs),
+            (set(self.language), set(other.language)),
+            (set(self.app_version), set(other.app_version)),
+            (set(self.client_id), set(other.client_id)),
+        )
+        return not any(mine and theirs and not set(mine) & set(theirs) for mine, theirs in pairs)
+
     def why_not(self, facts: ClientFacts) -> list[str]:
         """One sentence for each field that keeps a client out; empty if it matches."""
         reasons: list[str] = []

@@ -37,7 +37,19 @@ class Content:
     sha256: str
     sources: Mapping[str, int]
     provenance: Mapping[str, str]
-    merged: bool
+    product: str
+    merged: Mapping[str, object] | None = None  # the payload, when it was made of several configs
+
+    @property
+    def sticky(self) -> bool:
+        """Whether some tracer may keep a value of it after it is gone (ADR 2)."""
+        return self.merged is not None
+
+    def sticky_for(self, language: str) -> dict[str, object]:
+        """The values a tracer of this language would keep."""
+        if self.merged is None:
+            return {}
+        return PRODUCTS[self.product].sticky_values(self.merged, language)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +121,12 @@ class Catalogue:
             if not PRODUCTS[row.product].single_file:
                 path = str(ConfigPath.for_org(self.org_id, row.product, row.config_id))
                 content = Content(
-                    path, row.payload, sha256_hex(row.payload), {row.config_id: row.revision}, {}, False
+                    path=path,
+                    raw=row.payload,
+                    sha256=sha256_hex(row.payload),
+                    sources={row.config_id: row.revision},
+                    provenance={},
+                    product=row.product,
                 )
             self.active[row.config_id] = _Active(
                 row, Targeting.parse(row.targeting), orjson.loads(row.payload), content
@@ -143,7 +160,7 @@ class Catalogue:
         index = self._products.get(product)
         if index is None:
             return []
-        candidates = index.any_service + index.by_service.get(facts.service.lower(), [])
+        candidates = index.any_service + index.by_service.get(facts.service.casefold(), [])
         found = [item for item in candidates if item.targeting.matches(facts)]
         found.sort(key=lambda item: (item.targeting.specificity, item.row.updated_ms, item.row.config_id))
         return found
@@ -159,7 +176,7 @@ class Catalogue:
             index.uses_client |= bool(targeting.client_id) or targeting.tracer_version is not None
             if targeting.service:
                 for service in targeting.service:
-                    index.by_service.setdefault(service.lower(), []).append(item)
+                    index.by_service.setdefault(service.casefold(), []).append(item)
             else:
                 index.any_service.append(item)
         return index
@@ -219,7 +236,8 @@ class Catalogue:
             sha256=sha256_hex(raw),
             sources={item.row.config_id: item.row.revision for item in matched},
             provenance=dict(merged.provenance),
-            merged=True,
+            product=product,
+            merged=merged.payload,
         )
         return (content,)
 
@@ -255,8 +273,7 @@ class Catalogue:
         digest = hashlib.sha256()
         for path in sorted(contents):
             content = contents[path]
-            product = ConfigPath.parse(path).product
-            predicates = self._predicates(product, content, receivers[path], subscribers[product])
+            predicates = self._predicates(content, receivers[path], subscribers[content.product])
             entries[path] = (content, predicates)
             version = next_version(content, version_of.get(path))
             digest.update(orjson.dumps([path, content.sha256, version, predicates]))
@@ -264,7 +281,6 @@ class Catalogue:
 
     def _predicates(
         self,
-        product: str,
         content: Content,
         receivers: Sequence[ClientFacts],
         subscribers: Sequence[ClientFacts],
@@ -274,8 +290,8 @@ class Catalogue:
         Coarse ones outlive a restart of the application, and a second process of the same service is
         served at once.
         """
-        index = self._products[product]
-        if not content.merged:
+        index = self._products[content.product]
+        if content.merged is None:
             config_id = next(iter(content.sources))
             if not self.active[config_id].row.targeting:
                 return ()
@@ -290,7 +306,7 @@ class Catalogue:
                 chosen.add((("clientID", facts.client_id),))
                 continue
             names = ["service", "environment"]
-            if index.uses_language or content.merged:
+            if index.uses_language or content.merged is not None:
                 names.append("language")
             if index.uses_app_version:
                 names.append("appVersion")
@@ -301,7 +317,7 @@ class Catalogue:
     def _attributes(index: _OneProduct, content: Content, facts: ClientFacts) -> tuple[str, ...]:
         # An empty predicate field matches every client, so a client with an empty attribute is named by id.
         attributes = [facts.service, facts.env]
-        if index.uses_language or content.merged:
+        if index.uses_language or content.merged is not None:
             attributes.append(facts.language)
         if index.uses_app_version:
             attributes.append(facts.app_version)

@@ -72,6 +72,15 @@ class Database:
                 source.backup(target)
             target.close()
 
+    def checkpoint(self) -> None:
+        """Move all of a SQLite database into its one file, so that the file may be moved."""
+        if self.is_sqlite:
+            with self._engine.connect() as connection:
+                driver = connection.connection.driver_connection
+                if isinstance(driver, sqlite3.Connection):
+                    driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._engine.dispose()
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()

@@ -1,0 +1,178 @@
+"""Keys that come in: API keys of agents, application keys of people and the command line.
+
+Both are random, shown once and stored as SHA-256 (they have 128 bits and more of their own, so a slow hash
+would buy nothing). A lookup is a dictionary read: no database on the path of a poll.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sealwire.errors import InvalidChangeError, Problem, UnauthenticatedError
+from sealwire.server.store import read, rows, write
+from sealwire.server.store.database import Database
+
+MAX_KEY_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks the admin API."""
+
+    user: str
+    role: str
+    org_id: int
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentKey:
+    """The key an agent asks with."""
+
+    key_id: str
+    org_id: int
+    remote_config: bool
+
+
+def digest(secret: str) -> str:
+    """How a key is stored and looked up."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+class Access:
+    """All live keys, in memory."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._api: Mapping[str, AgentKey] = {}
+        self._application: Mapping[str, Principal] = {}
+        self._used: dict[str, int] = {}
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the keys again: after a change, and now and then for changes of other replicas."""
+        with self._database.read() as c:
+            api = read.api_keys(c)
+            application = read.application_keys(c)
+        self._api = {
+            key.sha256: AgentKey(key.key_id, key.org_id, key.remote_config)
+            for key in api
+            if key.revoked_ms is None
+        }
+        self._application = {
+            key.sha256: Principal(key.user, key.role, key.org_id, key.key_id) for key in application
+        }
+
+    def agent_key(self, secret: str) -> AgentKey | None:
+        """The live API key with this secret, or None."""
+        key = self._api.get(digest(secret.strip()[:MAX_KEY_CHARS]))
+        if key is not None:
+            self._used[key.key_id] = int(time.time() * 1000)
+        return key
+
+    def principal(self, secret: str) -> Principal:
+        """Who holds this application key.
+
+        Raises:
+            UnauthenticatedError: Nobody.
+        """
+        principal = self._application.get(digest(secret.strip()[:MAX_KEY_CHARS]))
+        if principal is None:
+            raise UnauthenticatedError("The application key is not known here. Run `sealwire login`.")
+        return principal
+
+    def flush_use(self) -> None:
+        """Write when keys were last used."""
+        used, self._used = self._used, {}
+        if used:
+            with self._database.write() as c:
+                write.note_api_key_use(c, used)
+
+    # Changes ----------------------------------------------------------------------------------------
+
+    def create_api_key(
+        self, org_id: int, *, name: str, remote_config: bool, by: str, now_ms: int
+    ) -> tuple[rows.ApiKeyRow, str]:
+        """A new API key: its row, and its secret, which is not kept."""
+        name = _checked_name(name)
+        secret = secrets.token_hex(16)
+        row = rows.ApiKeyRow(
+            key_id=secrets.token_hex(6),
+            org_id=org_id,
+            name=name,
+            sha256=digest(secret),
+            last4=secret[-4:],
+            remote_config=remote_config,
+            created_ms=now_ms,
+            created_by=by,
+            last_used_ms=None,
+            revoked_ms=None,
+        )
+        scope = "with" if remote_config else "without"
+        with self._database.write() as c:
+            write.add_api_key(c, row)
+            write.add_audit(
+                c, org_id, at_ms=now_ms, actor=by, action="api_key.created", subject=f"key {row.key_id}",
+                summary=f"Made the API key {name} {scope} the Remote Configuration scope",
+            )  # fmt: skip
+        self.reload()
+        return row, secret
+
+    def change_api_key(
+        self, org_id: int, key_id: str, *, name: str | None, remote_config: bool | None, by: str, now_ms: int
+    ) -> None:
+        """Rename a key, give or take its scope."""
+        values: dict[str, object] = {}
+        if name is not None:
+            values["name"] = _checked_name(name)
+        if remote_config is not None:
+            values["remote_config"] = remote_config
+        if not values:
+            raise InvalidChangeError(
+                "Nothing to change.", problems=(Problem("$", "give name or remote_config"),)
+            )
+        with self._database.write() as c:
+            write.change_api_key(c, org_id, key_id, **values)
+            write.add_audit(
+                c, org_id, at_ms=now_ms, actor=by, action="api_key.changed", subject=f"key {key_id}",
+                summary="Changed an API key", detail=values,
+            )  # fmt: skip
+        self.reload()
+
+    def revoke_api_key(self, org_id: int, key_id: str, *, by: str, now_ms: int) -> None:
+        """Revoke a key for good."""
+        with self._database.write() as c:
+            write.change_api_key(c, org_id, key_id, revoked_ms=now_ms)
+            write.add_audit(
+                c, org_id, at_ms=now_ms, actor=by, action="api_key.revoked", subject=f"key {key_id}",
+                summary="Revoked an API key",
+            )  # fmt: skip
+        self.reload()
+
+    def create_application_key(self, org_id: int, *, user: str, role: str, now_ms: int) -> str:
+        """A new application key; returns its secret, which is not kept."""
+        secret = secrets.token_hex(20)
+        with self._database.write() as c:
+            write.add_application_key(
+                c, key_id=secrets.token_hex(6), org_id=org_id, user=user, role=role,
+                sha256=digest(secret), last4=secret[-4:], now_ms=now_ms,
+            )  # fmt: skip
+            write.add_audit(
+                c, org_id, at_ms=now_ms, actor=user, action="application_key.created",
+                subject=f"user {user}", summary=f"Made an application key for {user}",
+            )  # fmt: skip
+        self.reload()
+        return secret
+
+
+def _checked_name(name: str) -> str:
+    name = name.strip()
+    if not 1 <= len(name) <= 100 or any(ord(character) < 32 for character in name):
+        raise InvalidChangeError(
+            "A key needs a name.", problems=(Problem("$.name", "1 to 100 printable characters"),)
+        )
+    return name

@@ -1,0 +1,617 @@
+"""The admin API: everything people and the command line do. JSON, problem details, OpenAPI.
+
+A request carries an application key; the organisation is the key's. A route declares its permission in
+``opt``; the guard in ``app.py`` reads it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+import orjson
+from litestar import Request, Router, delete, get, patch, post, put
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.params import Parameter
+
+from sealwire.errors import InvalidChangeError, NotFoundError, NotPermittedError, Problem
+from sealwire.products import PRODUCTS
+from sealwire.server import organisation as organisations
+from sealwire.server.access import Principal
+from sealwire.server.control_plane import ControlPlane
+from sealwire.server.explain import FileState, client_state, count_states
+from sealwire.server.store import read, rows
+from sealwire.server.tenant import Tenant
+
+_MISSING = msgspec.UNSET
+
+
+class NewConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A config to make, or to try."""
+
+    product: str
+    payload: Any
+    name: str = ""
+    targeting: dict[str, Any] = msgspec.field(default_factory=dict)
+    comment: str = ""
+    expires_at: str | None = None
+
+
+class ChangedConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A change of a config: what is not given stays."""
+
+    expected_revision: int
+    payload: Any = _MISSING
+    name: str | msgspec.UnsetType = _MISSING
+    targeting: dict[str, Any] | msgspec.UnsetType = _MISSING
+    comment: str | msgspec.UnsetType = _MISSING
+    expires_at: str | msgspec.UnsetType | None = _MISSING
+
+
+class NewKey(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """An API key to make."""
+
+    name: str
+    remote_config: bool
+
+
+class ChangedKey(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A change of an API key."""
+
+    name: str | None = None
+    remote_config: bool | None = None
+
+
+class NewOrganisation(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """An organisation to make."""
+
+    name: str
+
+
+async def provide_principal(request: Request[Any, Any, Any], state: State) -> Principal:
+    """Who asks."""
+    secret = request.headers.get("dd-application-key", "")
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        secret = token
+    plane: ControlPlane = state.plane
+    return plane.access.principal(secret)
+
+
+async def provide_tenant(state: State, principal: Principal) -> Tenant:
+    """The organisation of whoever asks."""
+    plane: ControlPlane = state.plane
+    tenant = plane.tenants.get(principal.org_id)
+    if tenant is None:
+        raise NotFoundError("The organisation of this key is gone.")
+    return tenant
+
+
+async def provide_plane(state: State) -> ControlPlane:
+    """The control plane itself."""
+    plane: ControlPlane = state.plane
+    return plane
+
+
+# Who --------------------------------------------------------------------------------------------------
+
+
+@get("/whoami", opt={"permission": "signed_in"})
+async def whoami(principal: Principal, tenant: Tenant) -> dict[str, Any]:
+    """Who the key belongs to."""
+    return {
+        "user": principal.user,
+        "role": principal.role,
+        "org_id": tenant.organisation.org_id,
+        "org_name": tenant.organisation.name,
+        "org_uuid": tenant.organisation.uuid,
+    }
+
+
+# Configs ----------------------------------------------------------------------------------------------
+
+
+@get("/configs", opt={"permission": "configs_read"})
+async def list_configs(
+    tenant: Tenant,
+    plane: ControlPlane,
+    product: str | None = None,
+    config_state: Annotated[str, Parameter(query="state")] = "active",
+) -> dict[str, Any]:
+    """Configs, last changed first."""
+    if config_state not in ("active", "retired", "all"):
+        raise InvalidChangeError(
+            "state is one of active, retired, all.", problems=(Problem("$.state", "active, retired or all"),)
+        )
+    wanted = None if config_state == "all" else config_state
+
+    def load() -> list[rows.ConfigRow]:
+        with plane.database.read() as c:
+            return read.configs(c, tenant.organisation.org_id, product=product, state=wanted)
+
+    found = await asyncio.to_thread(load)
+    deliveries = await _deliveries(tenant)
+    return {"configs": [_config(row, deliveries) for row in found]}
+
+
+@post("/configs", opt={"permission": "configs_write"})
+async def create_config(
+    data: NewConfig, tenant: Tenant, principal: Principal, plane: ControlPlane
+) -> dict[str, Any]:
+    """Make a config; it is published at once."""
+    now = plane.clock()
+
+    def commit() -> tuple[rows.ConfigRow, tuple[Problem, ...]]:
+        draft = tenant.author.check(
+            product=data.product, payload=data.payload, targeting=data.targeting, name=data.name,
+            comment=data.comment, expires_at=data.expires_at, now=now,
+        )  # fmt: skip
+        return tenant.author.create(draft, by=principal.user, now=now), draft.warnings
+
+    row, warnings = await asyncio.to_thread(commit)
+    tenant.reconciler.nudge()
+    return {**_config(row, {}), "warnings": _problems(warnings)}
+
+
+@post("/configs:check", status_code=200, opt={"permission": "configs_read"})
+async def check_config(data: NewConfig, tenant: Tenant, plane: ControlPlane) -> dict[str, Any]:
+    """Try a config without making it: its problems, and how many live clients it is for."""
+    try:
+        draft = await asyncio.to_thread(
+            tenant.author.check,
+            product=data.product, payload=data.payload, targeting=data.targeting, name=data.name,
+            comment=data.comment, expires_at=data.expires_at, now=plane.clock(),
+        )  # fmt: skip
+    except InvalidChangeError as error:
+        return {"problems": _problems(error.problems), "warnings": [], "matches": 0}
+    matching = [
+        facts.client_id
+        for session in tenant.distributor.sessions.values()
+        if session.demand is not None
+        for facts in session.demand.agent.clients
+        if draft.targeting.matches(facts)
+    ]
+    return {"problems": [], "warnings": _problems(draft.warnings), "matches": len(matching)}
+
+
+@get("/configs/{config_id:str}", opt={"permission": "configs_read"})
+async def get_config(config_id: str, tenant: Tenant) -> dict[str, Any]:
+    """One config."""
+    row = await asyncio.to_thread(tenant.author.get, config_id)
+    return _config(row, await _deliveries(tenant))
+
+
+@put("/configs/{config_id:str}", opt={"permission": "configs_write"})
+async def change_config(
+    config_id: str, data: ChangedConfig, tenant: Tenant, principal: Principal, plane: ControlPlane
+) -> dict[str, Any]:
+    """Change a config; ``expected_revision`` is the one its author saw."""
+    fields = {
+        name: value
+        for name in ("payload", "name", "targeting", "comment", "expires_at")
+        if (value := getattr(data, name)) is not _MISSING
+    }
+    row, warnings = await asyncio.to_thread(
+        tenant.author.change, config_id, expected_revision=data.expected_revision, fields=fields,
+        by=principal.user, now=plane.clock(),
+    )  # fmt: skip
+    tenant.reconciler.nudge()
+    return {**_config(row, await _deliveries(tenant)), "warnings": _problems(warnings)}
+
+
+@delete("/configs/{config_id:str}", status_code=200, opt={"permission": "configs_write"})
+async def retire_config(
+    config_id: str,
+    tenant: Tenant,
+    principal: Principal,
+    plane: ControlPlane,
+    expected_revision: int | None = None,
+) -> dict[str, Any]:
+    """Retire a config: its values go back everywhere; its history stays."""
+    row = await asyncio.to_thread(
+        tenant.author.retire, config_id, expected_revision=expected_revision, by=principal.user,
+        now=plane.clock(),
+    )  # fmt: skip
+    tenant.reconciler.nudge()
+    return _config(row, {})
+
+
+@get("/configs/{config_id:str}/history", opt={"permission": "configs_read"})
+async def config_history(config_id: str, tenant: Tenant, plane: ControlPlane) -> dict[str, Any]:
+    """Every revision, newest first."""
+
+    def load() -> list[rows.RevisionRow]:
+        tenant.author.get(config_id)
+        with plane.database.read() as c:
+            return read.revisions(c, tenant.organisation.org_id, config_id)
+
+    return {
+        "revisions": [
+            {
+                "revision": row.revision,
+                "name": row.name,
+                "targeting": row.targeting,
+                "payload": orjson.loads(row.payload),
+                "state": row.state,
+                "at": _time(row.at_ms),
+                "by": row.by,
+                "comment": row.comment,
+            }
+            for row in await asyncio.to_thread(load)
+        ]
+    }
+
+
+@get("/products", opt={"permission": "configs_read"})
+async def list_products() -> dict[str, Any]:
+    """What can be configured, with the JSON schema of each."""
+    return {
+        "products": [
+            {
+                "name": product.name,
+                "title": product.title,
+                "summary": product.summary,
+                "merged": product.single_file,
+                "schema": product.json_schema(),
+            }
+            for product in PRODUCTS.values()
+        ]
+    }
+
+
+# Fleet ------------------------------------------------------------------------------------------------
+
+
+@get("/clients", opt={"permission": "fleet_read"})
+async def list_clients(tenant: Tenant, service: str | None = None) -> dict[str, Any]:
+    """Clients of the last day: who has what, and how far."""
+    clients, states, agents = await tenant.fleet()
+    by_agent = {agent.agent_id: agent for agent in agents}
+    now = time.time()
+    listed = []
+    for client in clients:
+        if service is not None and client.facts.get("service") != service:
+            continue
+        agent = by_agent.get(client.agent_id)
+        session = tenant.distributor.sessions.get(client.agent_id)
+        live = session is not None and client.client_id in session.reported
+        seen = tenant.last_seen(agent) if live and agent is not None else client.last_seen_ms / 1000
+        files = states[client.client_id]
+        state = client_state(files, age_s=now - seen, agent_error=agent.error if agent is not None else "")
+        listed.append(
+            {
+                "client_id": client.client_id,
+                **{
+                    name: client.facts.get(name, "")
+                    for name in (
+                        "runtime_id",
+                        "service",
+                        "env",
+                        "language",
+                        "tracer_version",
+                        "app_version",
+                        "kind",
+                    )
+                },
+                "products": client.facts.get("products", []),
+                "agent": agent.hostname if agent is not None else "",
+                "agent_id": client.agent_id,
+                "first_seen": _time(client.first_seen_ms),
+                "last_seen": _time(int(seen * 1000)),
+                "age_s": round(max(0.0, now - seen), 1),
+                "state": state.value,
+                "error": client.error,
+                "targets_version": client.targets_version,
+                "configs": [_file(file) for file in files],
+            }
+        )
+    return {"clients": listed}
+
+
+@get("/agents", opt={"permission": "fleet_read"})
+async def list_agents(tenant: Tenant) -> dict[str, Any]:
+    """Agents that asked, and how they are."""
+    clients, _, agents = await tenant.fleet()
+    behind: dict[str, int] = {}
+    for client in clients:
+        behind[client.agent_id] = behind.get(client.agent_id, 0) + 1
+    listed = []
+    now = time.time()
+    for agent in agents:
+        session = tenant.distributor.sessions.get(agent.agent_id)
+        seen = tenant.last_seen(agent)
+        current = session.bundle.version if session is not None and session.bundle is not None else None
+        if now - seen > 120:
+            state = "silent"
+        elif agent.error:
+            state = "refused" if agent.error.startswith("tuf:") else "failed"
+        elif current is not None and agent.director_version < current:
+            state = "behind"
+        else:
+            state = "in_step"
+        listed.append(
+            {
+                "agent_id": agent.agent_id,
+                "hostname": agent.hostname,
+                "version": agent.version,
+                "tags": list(agent.tags),
+                "first_seen": _time(agent.first_seen_ms),
+                "last_seen": _time(int(seen * 1000)),
+                "age_s": round(max(0.0, now - seen), 1),
+                "error": agent.error,
+                "state": state,
+                "director_version": agent.director_version,
+                "wanted_version": current,
+                "clients": behind.get(agent.agent_id, 0),
+                "waiting": bool(session is not None and session.waiters),
+            }
+        )
+    return {"agents": listed}
+
+
+# Keys -------------------------------------------------------------------------------------------------
+
+
+@get("/keys", opt={"permission": "api_keys_read"})
+async def list_keys(tenant: Tenant, plane: ControlPlane) -> dict[str, Any]:
+    """API keys, without their secrets."""
+
+    def load() -> list[rows.ApiKeyRow]:
+        plane.access.flush_use()
+        with plane.database.read() as c:
+            return read.api_keys(c, tenant.organisation.org_id)
+
+    return {"keys": [_key(row) for row in await asyncio.to_thread(load)]}
+
+
+@post("/keys", opt={"permission": "api_keys_write"})
+async def create_key(
+    data: NewKey, tenant: Tenant, principal: Principal, plane: ControlPlane
+) -> dict[str, Any]:
+    """Make an API key; its secret is in this answer and nowhere else."""
+    row, secret = await asyncio.to_thread(
+        plane.access.create_api_key, tenant.organisation.org_id, name=data.name,
+        remote_config=data.remote_config, by=principal.user, now_ms=plane.now_ms(),
+    )  # fmt: skip
+    return {**_key(row), "key": secret}
+
+
+@patch("/keys/{key_id:str}", opt={"permission": "api_keys_write"})
+async def change_key(
+    key_id: str, data: ChangedKey, tenant: Tenant, principal: Principal, plane: ControlPlane
+) -> dict[str, Any]:
+    """Rename an API key, give or take its scope."""
+    await asyncio.to_thread(
+        plane.access.change_api_key, tenant.organisation.org_id, key_id, name=data.name,
+        remote_config=data.remote_config, by=principal.user, now_ms=plane.now_ms(),
+    )  # fmt: skip
+    return await _one_key(plane, tenant, key_id)
+
+
+@delete("/keys/{key_id:str}", status_code=200, opt={"permission": "api_keys_write"})
+async def revoke_key(
+    key_id: str, tenant: Tenant, principal: Principal, plane: ControlPlane
+) -> dict[str, Any]:
+    """Revoke an API key for good."""
+    await asyncio.to_thread(
+        plane.access.revoke_api_key, tenant.organisation.org_id, key_id, by=principal.user,
+        now_ms=plane.now_ms(),
+    )  # fmt: skip
+    return await _one_key(plane, tenant, key_id)
+
+
+async def _one_key(plane: ControlPlane, tenant: Tenant, key_id: str) -> dict[str, Any]:
+    def load() -> list[rows.ApiKeyRow]:
+        with plane.database.read() as c:
+            return read.api_keys(c, tenant.organisation.org_id)
+
+    return next(_key(row) for row in await asyncio.to_thread(load) if row.key_id == key_id)
+
+
+# Trust, organisations, audit --------------------------------------------------------------------------
+
+
+@get("/roots", opt={"permission": "roots_read"})
+async def list_roots(tenant: Tenant, plane: ControlPlane) -> dict[str, Any]:
+    """Both repositories' roots, the version 1 texts for agents, and the CA."""
+    roots = tenant.publisher.roots
+    return {
+        "repositories": {
+            name: organisations.root_summary(
+                list(chain), roots_on_server=tenant.organisation.roots_on_server, now=plane.clock()
+            )
+            for name, chain in (("director", roots.director), ("config", roots.config))
+        },
+        "ca_pem": plane.ca_pem,
+        "url": plane.url,
+    }
+
+
+@post("/roots/{command:str}", status_code=200, opt={"permission": "roots_write"})
+async def renew_root(command: str, tenant: Tenant, principal: Principal) -> dict[str, Any]:
+    """``director:rotate``, ``config:rotate``, ``director:recover``, ``config:recover``."""
+    repository, _, action = command.partition(":")
+    if action not in ("rotate", "recover"):
+        raise NotFoundError("There are rotate and recover, as in director:rotate.")
+    version = await asyncio.to_thread(
+        tenant.rotate, repository, recover=action == "recover", by=principal.user
+    )
+    tenant.reconciler.reload()
+    await tenant.reconciler.settle(timeout_s=5)
+    return {"repository": repository, "version": version}
+
+
+@get("/orgs", opt={"permission": "orgs_read"})
+async def list_organisations(plane: ControlPlane, principal: Principal) -> dict[str, Any]:
+    """Every organisation on this server."""
+    return {"orgs": [_organisation(tenant.organisation) for tenant in plane.tenants.values()]}
+
+
+@post("/orgs", opt={"permission": "orgs_write"})
+async def create_organisation(
+    data: NewOrganisation, plane: ControlPlane, principal: Principal
+) -> dict[str, Any]:
+    """Make an organisation with a trust domain of its own; its first application key is in the answer."""
+    if principal.role != "admin":
+        raise NotPermittedError("Only an administrator makes organisations.")
+    made, secret = await plane.create_organisation(data.name, by=principal.user)
+    return {**_organisation(made), "application_key": secret}
+
+
+@get("/audit", opt={"permission": "audit_read"})
+async def list_audit(
+    tenant: Tenant,
+    plane: ControlPlane,
+    limit: Annotated[int, Parameter(ge=1, le=1000)] = 100,
+    before: int | None = None,
+) -> dict[str, Any]:
+    """What was done, newest first."""
+
+    def load() -> list[rows.AuditRow]:
+        with plane.database.read() as c:
+            return read.audit(c, tenant.organisation.org_id, limit=limit, before=before)
+
+    return {
+        "events": [
+            {
+                "id": row.id,
+                "at": _time(row.at_ms),
+                "actor": row.actor,
+                "action": row.action,
+                "subject": row.subject,
+                "summary": row.summary,
+                "detail": row.detail,
+            }
+            for row in await asyncio.to_thread(load)
+        ]
+    }
+
+
+@get("/status", opt={"permission": "signed_in"})
+async def status(tenant: Tenant, plane: ControlPlane) -> dict[str, Any]:
+    """How this control plane is."""
+    await tenant.observer.flush()
+
+    def load() -> list[rows.AlarmRow]:
+        with plane.database.read() as c:
+            return read.open_alarms(c, tenant.organisation.org_id)
+
+    publisher = tenant.publisher
+    return {
+        "version": plane.version,
+        "url": plane.url,
+        "organisation": _organisation(tenant.organisation),
+        "director_version": publisher.director_version,
+        "config_version": publisher.config_version,
+        "configs": len(publisher.catalogue.active),
+        "agents": len(tenant.distributor.sessions),
+        "polls": tenant.distributor.polls,
+        "last_publish_took_s": round(tenant.reconciler.last_took_s, 4),
+        "alarms": [
+            {"at": _time(row.at_ms), "kind": row.kind, "subject": row.subject, "message": row.message}
+            for row in await asyncio.to_thread(load)
+        ],
+    }
+
+
+# Shapes -----------------------------------------------------------------------------------------------
+
+
+async def _deliveries(tenant: Tenant) -> Mapping[str, list[FileState]]:
+    """Config id -> what became of it in each client that shall have it."""
+    _, states, _ = await tenant.fleet()
+    found: dict[str, list[FileState]] = {}
+    for files in states.values():
+        for file in files:
+            for config_id in file.config_ids:
+                found.setdefault(config_id, []).append(file)
+    return found
+
+
+def _config(row: rows.ConfigRow, deliveries: Mapping[str, list[FileState]]) -> dict[str, Any]:
+    return {
+        "id": row.config_id,
+        "product": row.product,
+        "name": row.name,
+        "targeting": row.targeting,
+        "payload": orjson.loads(row.payload),
+        "revision": row.revision,
+        "state": row.state,
+        "created_at": _time(row.created_ms),
+        "updated_at": _time(row.updated_ms),
+        "updated_by": row.updated_by,
+        "comment": row.comment,
+        "expires_at": None if row.expires_ms is None else _time(row.expires_ms),
+        "deliveries": count_states(deliveries.get(row.config_id, [])),
+    }
+
+
+def _file(file: FileState) -> dict[str, Any]:
+    return {
+        "product": file.product,
+        "config_ids": list(file.config_ids),
+        "path": file.path,
+        "version": file.version,
+        "reported_version": file.reported_version,
+        "state": file.state.value,
+        "error": file.error,
+        "since": None if file.since_ms is None else _time(file.since_ms),
+        "saved_at": _time(file.saved_ms),
+        "acknowledged_at": None if file.acknowledged_ms is None else _time(file.acknowledged_ms),
+        "took_s": file.took_s,
+    }
+
+
+def _key(row: rows.ApiKeyRow) -> dict[str, Any]:
+    return {
+        "id": row.key_id,
+        "name": row.name,
+        "last4": row.last4,
+        "remote_config": row.remote_config,
+        "created_at": _time(row.created_ms),
+        "created_by": row.created_by,
+        "last_used_at": None if row.last_used_ms is None else _time(row.last_used_ms),
+        "revoked_at": None if row.revoked_ms is None else _time(row.revoked_ms),
+    }
+
+
+def _organisation(row: rows.Organisation) -> dict[str, Any]:
+    return {
+        "org_id": row.org_id,
+        "uuid": row.uuid,
+        "name": row.name,
+        "remote_config": row.remote_config,
+        "roots_on_server": row.roots_on_server,
+        "created_at": _time(row.created_ms),
+    }
+
+
+def _problems(problems: tuple[Problem, ...]) -> list[dict[str, str]]:
+    return [{"path": problem.path, "message": problem.message} for problem in problems]
+
+
+def _time(at_ms: int) -> str:
+    moment = datetime.fromtimestamp(at_ms / 1000, UTC).replace(tzinfo=None)
+    return moment.isoformat(timespec="milliseconds") + "Z"
+
+
+def router() -> Router:
+    """All routes of the admin API."""
+    return Router(
+        path="/api/admin/v1",
+        route_handlers=[
+            whoami, list_configs, create_config, check_config, get_config, change_config, retire_config,
+            config_history, list_products, list_clients, list_agents, list_keys, create_key, change_key,
+            revoke_key, list_roots, renew_root, list_organisations, create_organisation, list_audit, status,
+        ],
+        dependencies={
+            "principal": Provide(provide_principal),
+            "tenant": Provide(provide_tenant),
+            "plane": Provide(provide_plane),
+        },
+    )  # fmt: skip

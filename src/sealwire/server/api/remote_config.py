@@ -1,0 +1,171 @@
+"""HTTP for agents: plain ASGI, matched before the framework.
+
+    POST /api/v0.1/configurations   LatestConfigsRequest -> LatestConfigsResponse
+    GET  /api/v0.1/org              -> OrgDataResponse
+    GET  /api/v0.1/status           -> OrgStatusResponse
+
+``Sealwire-Wait: seconds`` on a poll asks to hold an answer that would say nothing new.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, Protocol
+
+import structlog
+
+from sealwire.errors import OversizeError, SealwireError, UnavailableError, UntrustedError
+from sealwire.server.access import Access, AgentKey
+from sealwire.server.tenant import Tenant
+from sealwire.wire import remoteconfig_pb2 as pb
+from sealwire.wire.limits import MAX_LATEST_CONFIGS_REQUEST_BYTES
+
+log = structlog.get_logger()
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_PROTOBUF = (b"content-type", b"application/x-protobuf")
+_TEXT = (b"content-type", b"text/plain; charset=utf-8")
+
+
+class _Handler(Protocol):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
+class MachineApi:
+    """The three endpoints. One instance serves every organisation: the key says which."""
+
+    def __init__(self, access: Access, tenants: Mapping[int, Tenant], *, max_wait_s: int) -> None:
+        self._access = access
+        self._tenants = tenants
+        self._max_wait_s = max_wait_s
+        self._waits = b"%d" % max_wait_s
+        self.answers: Counter[tuple[str, int]] = Counter()
+        self.routes: Mapping[str, _Handler] = {
+            "/api/v0.1/configurations": self._configurations,
+            "/api/v0.1/org": self._org,
+            "/api/v0.1/status": self._status,
+        }
+
+    async def _configurations(self, scope: Scope, receive: Receive, send: Send) -> None:
+        secret, wait = b"", b""
+        length = 0
+        for name, value in scope["headers"]:
+            if name == b"dd-api-key":
+                secret = value
+            elif name == b"sealwire-wait":
+                wait = value
+            elif name == b"content-length":
+                length = int(value) if value.isdigit() else 0
+        if scope["method"] != "POST":
+            await self._refuse(send, "configurations", 405, "POST a LatestConfigsRequest.")
+            return
+        key = self._access.agent_key(secret.decode("latin-1"))
+        tenant = self._admitted(key)
+        if key is None or tenant is None:
+            await self._refuse(send, "configurations", 401, _why_not(key))
+            return
+        try:
+            if length > MAX_LATEST_CONFIGS_REQUEST_BYTES:
+                raise OversizeError(f"The request may have {MAX_LATEST_CONFIGS_REQUEST_BYTES} bytes.")
+            body = await _read(receive)
+            wait_s = min(int(wait), self._max_wait_s) if wait.isdigit() and len(wait) < 4 else 0
+            answer = await tenant.distributor.poll(body, wait_s=float(wait_s))
+        except UnavailableError as error:
+            await self._refuse(
+                send,
+                "configurations",
+                503,
+                error.public,
+                (b"retry-after", b"%d" % max(1, error.retry_after_s)),
+            )
+            return
+        except UntrustedError as error:
+            status = 413 if isinstance(error, OversizeError) else 400
+            await self._refuse(send, "configurations", status, error.public)
+            return
+        except SealwireError as error:
+            log.error("poll failed", code=error.code, reason=error.public, detail=error.detail)
+            await self._refuse(send, "configurations", 500, error.public)
+            return
+        self.answers["configurations", 200] += 1
+        headers = [_PROTOBUF, (b"content-length", b"%d" % len(answer))]
+        if wait:
+            headers.append((b"sealwire-wait", self._waits))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+    async def _org(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key = self._access.agent_key(_header(scope, b"dd-api-key"))
+        tenant = self._admitted(key)
+        if tenant is None:
+            await self._refuse(send, "org", 401, _why_not(key))
+            return
+        message = pb.OrgDataResponse(uuid=tenant.organisation.uuid)
+        await self._say(send, "org", message.SerializeToString())
+
+    async def _status(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key = self._access.agent_key(_header(scope, b"dd-api-key"))
+        tenant = None if key is None else self._tenants.get(key.org_id)
+        if key is None or tenant is None:
+            await self._refuse(send, "status", 401, _why_not(key))
+            return
+        message = pb.OrgStatusResponse(
+            enabled=tenant.organisation.remote_config, authorized=key.remote_config
+        )
+        await self._say(send, "status", message.SerializeToString())
+
+    def _admitted(self, key: AgentKey | None) -> Tenant | None:
+        return self._tenants.get(key.org_id) if key is not None and key.remote_config else None
+
+    async def _say(self, send: Send, route: str, body: bytes) -> None:
+        self.answers[route, 200] += 1
+        headers = [_PROTOBUF, (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _refuse(
+        self, send: Send, route: str, status: int, why: str, *headers: tuple[bytes, bytes]
+    ) -> None:
+        self.answers[route, status] += 1
+        log.debug("agent refused", route=route, status=status, reason=why)
+        body = f"{why}\n".encode()
+        all_headers = [_TEXT, (b"content-length", b"%d" % len(body)), *headers]
+        if status == 413:
+            all_headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": status, "headers": all_headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _why_not(key: AgentKey | None) -> str:
+    if key is None:
+        return "This API key is not known here."
+    return "This API key does not carry the Remote Configuration scope."
+
+
+def _header(scope: Scope, wanted: bytes) -> str:
+    for name, value in scope["headers"]:
+        if name == wanted:
+            return str(value.decode("latin-1"))
+    return ""
+
+
+async def _read(receive: Receive) -> bytes:
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        return body
+    parts = [body]
+    size = len(body)
+    while message.get("more_body", False):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise UntrustedError("The request broke off.")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MAX_LATEST_CONFIGS_REQUEST_BYTES:
+            raise OversizeError(f"The request may have {MAX_LATEST_CONFIGS_REQUEST_BYTES} bytes.")
+    return b"".join(parts)

@@ -1,0 +1,296 @@
+"""Changes of configs: checked, then committed as a revision with its audit row in one transaction.
+
+Nothing is signed here. A commit raises the generation of the organisation, which is how ``publish`` finds
+what is new.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from sealwire.errors import InvalidChangeError, NotFoundError, Problem
+from sealwire.products import ConfigId, Product
+from sealwire.products import get as get_product
+from sealwire.server.store import read, rows, write
+from sealwire.server.store.database import Database
+from sealwire.server.targeting import Targeting
+
+MAX_CONFIGS = 50_000
+MAX_NAME = 200
+MAX_COMMENT = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A change that passed every check and is not committed."""
+
+    product: Product
+    name: str
+    targeting: Targeting
+    payload: bytes
+    comment: str
+    expires_ms: int | None
+    warnings: tuple[Problem, ...]
+
+
+class Author:
+    """Checks and commits changes of one organisation's configs."""
+
+    def __init__(self, database: Database, org_id: int) -> None:
+        self._database = database
+        self._org_id = org_id
+
+    def check(
+        self,
+        *,
+        product: str,
+        payload: object,
+        targeting: object = None,
+        name: str = "",
+        comment: str = "",
+        expires_at: object = None,
+        now: datetime,
+        config_id: str | None = None,
+    ) -> Draft:
+        """Find everything that is wrong with a change.
+
+        Args:
+            config_id: The config it changes, None for a new one.
+
+        Raises:
+            InvalidChangeError: With every problem at its JSON path. ``$.payload``, ``$.targeting`` and the
+                other fields of the request are the roots.
+        """
+        kind = get_product(product)
+        problems = [Problem(_below("$.payload", p.path), p.message) for p in kind.check(payload)]
+        try:
+            target = Targeting.parse(targeting if targeting is not None else {})
+        except InvalidChangeError as error:
+            problems.extend(error.problems)
+            target = Targeting()
+        problems.extend(_text_problems("$.name", name, MAX_NAME))
+        problems.extend(_text_problems("$.comment", comment, MAX_COMMENT, newlines=True))
+        expires_ms = _expires_ms(expires_at, now, problems)
+        warnings: tuple[Problem, ...] = ()
+        if not problems and isinstance(payload, Mapping):
+            others = self._others(product, target, config_id)
+            problems.extend(
+                Problem(_below("$.payload", p.path), p.message) for p in kind.conflicts(payload, others)
+            )
+            warnings = kind.warn(payload, others)
+        if problems or not isinstance(payload, Mapping):
+            raise InvalidChangeError(
+                f"The {product} config has {len(problems)} problem{'s' if len(problems) != 1 else ''}; "
+                "nothing was changed.",
+                problems=tuple(problems),
+            )
+        return Draft(kind, name, target, kind.render(payload), comment, expires_ms, warnings)
+
+    def _others(
+        self, product: str, targeting: Targeting, config_id: str | None
+    ) -> dict[ConfigId, Mapping[str, Any]]:
+        """Other active configs of the product that may meet this one in a client."""
+        with self._database.read() as c:
+            active = read.configs(c, self._org_id, product=product, state="active")
+        return {
+            ConfigId(row.config_id): orjson.loads(row.payload)
+            for row in active
+            if row.config_id != config_id and Targeting.parse(row.targeting).may_overlap(targeting)
+        }
+
+    def create(self, draft: Draft, *, by: str, now: datetime) -> rows.ConfigRow:
+        """Commit a new config."""
+        now_ms = int(now.timestamp() * 1000)
+        with self._database.write() as c:
+            domain = write.lock_domain(c, self._org_id)
+            row = rows.ConfigRow(
+                org_id=self._org_id,
+                config_id=secrets.token_hex(8),
+                product=draft.product.name,
+                name=draft.name,
+                targeting=draft.targeting.to_dict(),
+                payload=draft.payload,
+                revision=1,
+                state="active",
+                created_ms=now_ms,
+                updated_ms=now_ms,
+                updated_by=by,
+                comment=draft.comment,
+                expires_ms=draft.expires_ms,
+                generation=domain.generation + 1,
+            )
+            write.put_config(c, row, expected_revision=None)
+            write.set_domain(c, self._org_id, generation=row.generation)
+            write.add_audit(
+                c, self._org_id, at_ms=now_ms, actor=by, action="config.created",
+                subject=f"config {row.config_id}",
+                summary=f"Made {row.product} {row.name or row.config_id} for {describe(draft.targeting)}",
+                detail=_audit_detail(row, None),
+            )  # fmt: skip
+        return row
+
+    def change(
+        self,
+        config_id: str,
+        *,
+        expected_revision: int,
+        fields: Mapping[str, Any],
+        by: str,
+        now: datetime,
+    ) -> tuple[rows.ConfigRow, tuple[Problem, ...]]:
+        """Commit a new revision of a config; fields that are not given stay.
+
+        Args:
+            fields: Any of payload, targeting, name, comment, expires_at. A retired config that is changed
+                is active again.
+
+        Raises:
+            ConflictError: ``expected_revision`` is not the present one.
+            InvalidChangeError, NotFoundError: As they say.
+        """
+        before = self.get(config_id)
+        draft = self.check(
+            product=before.product,
+            payload=fields["payload"] if "payload" in fields else orjson.loads(before.payload),
+            targeting=fields.get("targeting", before.targeting),
+            name=fields.get("name", before.name),
+            comment=fields.get("comment", ""),
+            expires_at=fields.get("expires_at", before.expires_ms),
+            now=now,
+            config_id=config_id,
+        )
+        row = self._revise(
+            before, expected_revision, draft.name, draft.targeting.to_dict(), draft.payload, "active",
+            draft.expires_ms, draft.comment, "config.changed", by, now,
+        )  # fmt: skip
+        return row, draft.warnings
+
+    def retire(
+        self, config_id: str, *, expected_revision: int | None, by: str, now: datetime
+    ) -> rows.ConfigRow:
+        """Take a config away; its values go back everywhere. The history stays."""
+        before = self.get(config_id)
+        expected = before.revision if expected_revision is None else expected_revision
+        if before.state == "retired" and expected == before.revision:
+            return before
+        return self._revise(
+            before, expected, before.name, before.targeting, before.payload, "retired", None, "",
+            "config.retired", by, now,
+        )  # fmt: skip
+
+    def _revise(
+        self,
+        before: rows.ConfigRow,
+        expected_revision: int,
+        name: str,
+        targeting: Mapping[str, Any],
+        payload: bytes,
+        state: str,
+        expires_ms: int | None,
+        comment: str,
+        action: str,
+        by: str,
+        now: datetime,
+    ) -> rows.ConfigRow:
+        now_ms = int(now.timestamp() * 1000)
+        with self._database.write() as c:
+            domain = write.lock_domain(c, self._org_id)
+            row = rows.ConfigRow(
+                org_id=self._org_id,
+                config_id=before.config_id,
+                product=before.product,
+                name=name,
+                targeting=dict(targeting),
+                payload=payload,
+                revision=expected_revision + 1,
+                state=state,
+                created_ms=before.created_ms,
+                updated_ms=now_ms,
+                updated_by=by,
+                comment=comment,
+                expires_ms=expires_ms,
+                generation=domain.generation + 1,
+            )
+            write.put_config(c, row, expected_revision=expected_revision)
+            write.set_domain(c, self._org_id, generation=row.generation)
+            write.add_audit(
+                c, self._org_id, at_ms=now_ms, actor=by, action=action,
+                subject=f"config {row.config_id}",
+                summary=f"{action.partition('.')[2].capitalize()} {row.product} "
+                f"{row.name or row.config_id} (revision {row.revision})",
+                detail=_audit_detail(row, before),
+            )  # fmt: skip
+        return row
+
+    def get(self, config_id: str) -> rows.ConfigRow:
+        """One config.
+
+        Raises:
+            NotFoundError: There is none in this organisation.
+        """
+        with self._database.read() as c:
+            row = read.config(c, self._org_id, config_id)
+        if row is None:
+            raise NotFoundError(f"There is no config {config_id[:40]}.")
+        return row
+
+
+def describe(targeting: Targeting) -> str:
+    """Who a targeting is for, in words."""
+    parts = [
+        f"{name.replace('_', ' ')} {' or '.join(value) if isinstance(value, list) else value}"
+        for name, value in targeting.to_dict().items()
+    ]
+    return ", ".join(parts) or "every client"
+
+
+def _audit_detail(row: rows.ConfigRow, before: rows.ConfigRow | None) -> dict[str, Any]:
+    detail: dict[str, Any] = {
+        "product": row.product,
+        "revision": row.revision,
+        "targeting": row.targeting,
+        "comment": row.comment,
+    }
+    if before is not None:
+        detail["payload_changed"] = before.payload != row.payload
+        if before.targeting != row.targeting:
+            detail["targeting_before"] = before.targeting
+    return detail
+
+
+def _below(root: str, path: str) -> str:
+    return root + path[1:] if path.startswith("$") else path
+
+
+def _text_problems(path: str, text: object, limit: int, *, newlines: bool = False) -> list[Problem]:
+    if not isinstance(text, str):
+        return [Problem(path, "Expected text.")]
+    if len(text) > limit:
+        return [Problem(path, f"At most {limit} characters, not {len(text)}.")]
+    allowed = "\n\t" if newlines else ""
+    if any(ord(character) < 32 and character not in allowed for character in text):
+        return [Problem(path, "Control characters are not allowed.")]
+    return []
+
+
+def _expires_ms(value: object, now: datetime, problems: list[Problem]) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value  # as stored
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        problems.append(Problem("$.expires_at", "Expected a time with zone, such as 2026-11-30T12:00:00Z."))
+        return None
+    if moment <= now:
+        problems.append(Problem("$.expires_at", "This time is over."))
+    return int(moment.timestamp() * 1000)

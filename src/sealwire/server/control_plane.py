@@ -1,0 +1,106 @@
+"""Everything a control plane is made of, put together: store, keys, organisations, their loops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from sealwire import __version__
+from sealwire.clock import utc_now
+from sealwire.server import certificate, organisation
+from sealwire.server.access import Access
+from sealwire.server.keyring import Keyring
+from sealwire.server.settings import ServerSettings
+from sealwire.server.store import read, rows
+from sealwire.server.store.database import Database
+from sealwire.server.tenant import Tenant
+
+log = structlog.get_logger()
+
+KEYS_EVERY_S = 30.0
+
+
+class ControlPlane:
+    """The composition root below HTTP."""
+
+    version = __version__
+
+    def __init__(self, settings: ServerSettings, clock: Callable[[], datetime] = utc_now) -> None:
+        self.settings = settings
+        self.clock = clock
+        for folder in (settings.data_dir, settings.config_dir):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.database = Database(settings.engine_url)
+        self.database.migrate()
+        self.keyring = Keyring(settings.config_dir)
+        with self.database.read() as c:
+            known = read.organisations(c)
+        self.is_first_start = not known
+        if not known:
+            known = [
+                organisation.create(
+                    self.database, self.keyring, name=settings.organisation, by="first start", now=clock()
+                )
+            ]
+        self.access = Access(self.database)
+        self.tenants: dict[int, Tenant] = {}
+        for row in known:
+            self._add(row)
+        self.tls: certificate.Certificate | None = None
+        self.ca_pem = ""
+        if not settings.plain_http_sends_api_keys_unencrypted and not settings.tls_cert_file:
+            self.tls = certificate.prepare(settings.config_dir / "tls", settings.tls_names, now=clock())
+            self.ca_pem = self.tls.ca_pem
+        self.url = settings.url(settings.port)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _add(self, row: rows.Organisation) -> Tenant:
+        tenant = Tenant(self.database, self.keyring, self.settings, row, self.clock)
+        tenant.publish_first()
+        self.tenants[row.org_id] = tenant
+        return tenant
+
+    def now_ms(self) -> int:
+        """The present moment as the tables write it."""
+        return int(self.clock().timestamp() * 1000)
+
+    async def start(self) -> None:
+        """Run every loop."""
+        for tenant in self.tenants.values():
+            tenant.start()
+        self._tasks.append(asyncio.create_task(self._keys(), name="keys"))
+
+    async def stop(self) -> None:
+        """End every loop; what is queued is written."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for tenant in self.tenants.values():
+            await tenant.stop()
+        self.access.flush_use()
+        self.database.close()
+
+    async def _keys(self) -> None:
+        """Write when keys were used, and read what other replicas changed."""
+        while True:
+            await asyncio.sleep(KEYS_EVERY_S)
+            await asyncio.to_thread(self.access.flush_use)
+            await asyncio.to_thread(self.access.reload)
+
+    async def create_organisation(self, name: str, *, by: str) -> tuple[rows.Organisation, str]:
+        """A new organisation, at work, and an administrator's application key for it."""
+
+        def make() -> tuple[Tenant, str]:
+            row = organisation.create(self.database, self.keyring, name=name, by=by, now=self.clock())
+            secret = self.access.create_application_key(
+                row.org_id, user=by, role="admin", now_ms=self.now_ms()
+            )
+            return self._add(row), secret
+
+        tenant, secret = await asyncio.to_thread(make)
+        tenant.start()
+        log.info("organisation made", org=tenant.organisation.org_id)
+        return tenant.organisation, secret

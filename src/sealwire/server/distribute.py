@@ -1,0 +1,417 @@
+"""Answer an agent's poll from what is published.
+
+A poll that says what the last one said is answered from memory with the bytes of last time. Anything
+else is read: it may change what the agent needs, and is always told to ``observe``. Only a poll whose view
+is not published yet waits for ``reconciler``, and then at most a second; after that it gets what it had.
+
+An answer is a function of the agent's bundle and of what its request says it holds:
+
+    holds the bundle          both repositories' timestamp and snapshot
+    holds another, or none    everything: roots above its own, all metadata, the files it lacks
+    reports an error          everything, all files
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from sealwire.errors import MalformedError, UnavailableError
+from sealwire.products import ClientFacts
+from sealwire.server.observe import Observer
+from sealwire.server.publish import Bundle, Demand, Publisher
+from sealwire.server.reconciler import Reconciler
+from sealwire.server.views import AgentFacts, Held, View
+from sealwire.wire import capabilities
+from sealwire.wire import remoteconfig_pb2 as pb
+from sealwire.wire.codec import parse_latest_configs_request
+
+log = structlog.get_logger()
+
+SETTLE_TIMEOUT_S = 1.0
+FORGET_SESSION_AFTER_S = 300.0
+MAX_SESSIONS = 200_000
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One agent, as its last poll told it, and what it gets."""
+
+    agent_id: str
+    hostname: str
+    request_key: bytes = b""
+    demand: Demand | None = None
+    bundle: Bundle | None = None
+    view: View | None = None
+    answer: bytes = b""  # the steady answer to ``request_key``, empty when the next one is not steady
+    last_seen: float = 0.0  # time.time()
+    first_seen: float = 0.0
+    tags: tuple[str, ...] = ()
+    version: str = ""
+    error: str = ""
+    has_error: bool = False
+    director_version: int = 0
+    config_version: int = 0
+    director_root: int = 0
+    config_root: int = 0
+    reported: dict[str, dict[str, tuple[int, int, str]]] = field(default_factory=dict)
+    waiters: set[asyncio.Future[None]] = field(default_factory=set)
+
+
+class Distributor:
+    """The agents of one organisation and their answers. Lives on the event loop; touches no database."""
+
+    def __init__(self, publisher: Publisher, reconciler: Reconciler, observer: Observer) -> None:
+        self.publisher = publisher
+        self.sessions: dict[str, Session] = {}
+        self.held: dict[str, dict[str, dict[str, object]]] = observer.load_held()
+        self.polls = self.steady = 0
+        self._reconciler = reconciler
+        self._observer = observer
+        self._steady_answers: dict[tuple[int, int], bytes] = {}
+        self._issued: dict[int, frozenset[tuple[str, str]]] = {}
+        self._resign_after_s = publisher.resign_after.total_seconds()
+        reconciler.attach(self._demands, self._settle)
+
+    # Polls ------------------------------------------------------------------------------------------
+
+    async def poll(self, body: bytes, *, wait_s: float = 0.0) -> bytes:
+        """Answer one request.
+
+        Args:
+            body: LatestConfigsRequest, unverified.
+            wait_s: Hold a steady answer until something changes for this agent, at most so long.
+
+        Raises:
+            MalformedError: Not such a request.
+            OversizeError: Too large, or with too many clients.
+        """
+        self.polls += 1
+        session, request = self._recognise(body)
+        if request is None and session.answer and self._is_current(session):
+            answer = session.answer
+        else:
+            answer = await self._answer(session, request or parse_latest_configs_request(body))
+        if wait_s <= 0 or not session.answer:
+            return answer
+        if await self._changed(session, wait_s):
+            return await self._answer(session, request or parse_latest_configs_request(body))
+        return answer
+
+    def _recognise(self, body: bytes) -> tuple[Session, pb.LatestConfigsRequest | None]:
+        """The session of a request, and the request itself unless it says what the last one said."""
+        request = pb.LatestConfigsRequest()
+        try:
+            request.ParseFromString(body)
+        except DecodeError as error:
+            raise MalformedError("The request is not a LatestConfigsRequest.") from error
+        for client in request.active_clients:
+            client.ClearField("last_seen")
+        key = request.SerializeToString()
+        agent_id = f"{request.hostname}:{request.agent_uuid}"[:200]
+        session = self.sessions.get(agent_id)
+        now = time.time()
+        if session is None:
+            if len(self.sessions) >= MAX_SESSIONS:
+                raise UnavailableError("Too many agents on one control plane; add a replica.")
+            session = Session(agent_id, request.hostname[:300], first_seen=now)
+            session.first_seen, session.reported = self._observer.known(agent_id, now)
+            self.sessions[agent_id] = session
+        session.last_seen = now
+        if session.request_key == key:
+            self.steady += 1
+            return session, None
+        request = parse_latest_configs_request(body)  # checks its bounds
+        session.request_key = key
+        return session, request
+
+    def _is_current(self, session: Session) -> bool:
+        bundle = session.bundle
+        return (
+            bundle is not None
+            and bundle.roots is self.publisher.roots
+            and session.last_seen - bundle.signed_at.timestamp() < self._resign_after_s
+        )
+
+    async def _answer(self, session: Session, request: pb.LatestConfigsRequest) -> bytes:
+        echo = self.publisher.read_echo(request.backend_client_state)
+        self._take_in(session, request, echo)
+        demand = self._demand(session, request, echo)
+        settled = session.bundle
+        if (
+            settled is None
+            or not self._is_current(session)
+            or session.demand is None
+            or demand.agent != session.demand.agent
+            or demand.held != session.demand.held
+            or not demand.can_take(settled)
+        ):
+            session.demand = demand
+            await self._reconciler.settle(timeout_s=SETTLE_TIMEOUT_S)
+        else:
+            session.demand = demand
+        bundle = session.bundle
+        if bundle is None:
+            raise UnavailableError("The first signatures are being made; ask again.")
+        return self._encode(session, request, bundle, echo)
+
+    async def _changed(self, session: Session, wait_s: float) -> bool:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        session.waiters.add(waiter)
+        try:
+            await asyncio.wait([waiter], timeout=wait_s)
+            return waiter.done() and not waiter.cancelled()
+        finally:
+            session.waiters.discard(waiter)
+            session.last_seen = time.time()
+
+    # What a request says ----------------------------------------------------------------------------
+
+    def _take_in(
+        self, session: Session, request: pb.LatestConfigsRequest, echo: tuple[int, str, int] | None
+    ) -> None:
+        session.tags = tuple(request.tags[:200])
+        session.version = request.agentVersion[:100]
+        session.has_error = request.has_error
+        session.error = request.error[:2000] if request.has_error else ""
+        session.config_version = request.current_config_snapshot_version
+        session.director_root = request.current_director_root_version
+        session.config_root = request.current_config_root_version
+        self._observer.record(session, request, director_version=echo[0] if echo else 0)
+        self._take_back(session, request)
+        self._compare_with_ledger(session, echo)
+
+    def _compare_with_ledger(self, session: Session, echo: tuple[int, str, int] | None) -> None:
+        """An agent ahead of the ledger means that history was lost: say so, and overtake it."""
+        publisher = self.publisher
+        ahead = []
+        if echo is not None and echo[0] > publisher.director_version:
+            ahead.append(f"director version {echo[0]} (last issued: {publisher.director_version})")
+        if session.config_version > publisher.config_version:
+            ahead.append(
+                f"config repository version {session.config_version} "
+                f"(last issued: {publisher.config_version})"
+            )
+        for name, reported, chain in (
+            ("director", session.director_root, publisher.roots.director),
+            ("config", session.config_root, publisher.roots.config),
+        ):
+            if reported > len(chain):
+                ahead.append(f"{name} root {reported} (last made: {len(chain)})")
+        if not ahead:
+            return
+        message = (
+            f"Agent {session.hostname} holds {', '.join(ahead)}: this database is older than what was "
+            "published from it. Restore a newer backup, or rotate the roots."
+        )
+        self._observer.alarm("ahead-of-ledger", session.agent_id, message)
+        if echo is not None and echo[0] > publisher.director_version:
+            # The echo carries our own MAC: it was ours before history was lost.
+            self._reconciler.jump(director_above=echo[0], config_above=echo[2])
+
+    def _demand(
+        self, session: Session, request: pb.LatestConfigsRequest, echo: tuple[int, str, int] | None
+    ) -> Demand:
+        host_tags = frozenset(session.tags)
+        clients = tuple(
+            facts
+            for client in request.active_clients
+            if (facts := client_facts(client, host_tags)) is not None
+        )
+        held: dict[str, Held] = {
+            facts.client_id: self.held[facts.client_id] for facts in clients if facts.client_id in self.held
+        }
+        agent = AgentFacts(session.agent_id, host_tags, clients)
+        if echo is None:
+            return Demand(agent, held, holds_config=session.config_version)
+        return Demand(agent, held, echo[0], echo[1], max(session.config_version, echo[2]))
+
+    # Values that clients keep by themselves (ADR 2) ---------------------------------------------------
+
+    def _take_back(self, session: Session, request: pb.LatestConfigsRequest) -> None:
+        """Once a client has taken a file, it holds what that file says and nothing from before."""
+        if session.view is None:
+            return
+        for client in request.active_clients:
+            if client.id not in self.held:
+                continue
+            reported = session.reported.get(client.id, {})
+            for path in session.view.wanted.get(client.id, ()):
+                content, _ = session.view.entries[path]
+                file = self.publisher.files.get(path)
+                state = reported.get(path)
+                if not content.sticky or file is None or state is None or state[:2] != (file.version, 2):
+                    continue
+                self._hold(client.id, content.product, content.sticky_for(client.client_tracer.language))
+
+    def _hold(self, client_id: str, product: str, values: Mapping[str, object]) -> None:
+        mine = {**self.held.get(client_id, {})}
+        if mine.get(product, {}) == values:
+            return
+        if values:
+            mine[product] = dict(values)
+        else:
+            mine.pop(product, None)
+        if mine:
+            self.held[client_id] = mine
+        else:
+            self.held.pop(client_id, None)
+        self._observer.remember_held(client_id, product, values)
+
+    def _note_delivery(self, session: Session, view: View) -> None:
+        """What a client is about to be given it may keep: remember it before the bytes leave."""
+        if session.demand is None:
+            return
+        for facts in session.demand.agent.clients:
+            for path in view.wanted.get(facts.client_id, ()):
+                content, _ = view.entries[path]
+                if not content.sticky:
+                    continue
+                values = content.sticky_for(facts.language)
+                if values:
+                    before = self.held.get(facts.client_id, {}).get(content.product, {})
+                    self._hold(facts.client_id, content.product, {**before, **values})
+
+    # Reconciling --------------------------------------------------------------------------------------
+
+    def _demands(self) -> list[Demand]:
+        return [session.demand for session in self.sessions.values() if session.demand is not None]
+
+    def _settle(self, outcomes: Mapping[str, tuple[Bundle, View]]) -> None:
+        for agent_id, (bundle, view) in outcomes.items():
+            session = self.sessions.get(agent_id)
+            if session is None or session.bundle is bundle:
+                continue
+            self._note_delivery(session, view)
+            session.bundle, session.view, session.answer = bundle, view, b""
+            for waiter in session.waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def release_waiters(self) -> None:
+        """Let every held poll go with what it has: the server stops."""
+        for session in self.sessions.values():
+            for waiter in session.waiters:
+                waiter.cancel()
+
+    def forget_silent(self) -> None:
+        """Drop sessions of agents that have not asked for a while; they are made again when they do."""
+        horizon = time.time() - FORGET_SESSION_AFTER_S
+        silent = [
+            agent_id
+            for agent_id, session in self.sessions.items()
+            if session.last_seen < horizon and not session.waiters
+        ]
+        for agent_id in silent:
+            del self.sessions[agent_id]
+
+    # Encoding -----------------------------------------------------------------------------------------
+
+    def _encode(
+        self,
+        session: Session,
+        request: pb.LatestConfigsRequest,
+        bundle: Bundle,
+        echo: tuple[int, str, int] | None,
+    ) -> bytes:
+        config = bundle.config
+        roots = bundle.roots
+        knows_roots = session.director_root == len(roots.director) and session.config_root == len(
+            roots.config
+        )
+        if (
+            echo is not None
+            and knows_roots
+            and not request.has_error
+            and echo[0] == bundle.version
+            and session.config_version == config.version
+        ):
+            session.answer = self._steady(bundle)
+            return session.answer
+        session.answer = b""
+        response = pb.LatestConfigsResponse()
+        metas = response.director_metas
+        _add_roots(metas.roots, roots.director, session.director_root)
+        _set(metas.timestamp, bundle.version, bundle.timestamp)
+        _set(metas.snapshot, bundle.version, bundle.snapshot)
+        _set(metas.targets, bundle.version, bundle.targets)
+        others = response.config_metas
+        _add_roots(others.roots, roots.config, session.config_root)
+        _set(others.timestamp, config.version, config.timestamp)
+        _set(others.snapshot, config.version, config.snapshot)
+        _set(others.topTargets, config.roles["targets"].version, config.roles["targets"].raw)
+        for role in bundle.delegated:
+            document = config.roles[role]
+            others.delegatedTargets.add(version=document.version, role=role, raw=document.raw)
+        lacks = self._lacks(request, bundle, echo)
+        for path, file in bundle.files.items():
+            if lacks is None or (path, file.sha256) in lacks:
+                folder, _, name = path.rpartition("/")
+                response.target_files.add(path=f"{folder}/{file.sha256}.{name}", raw=file.raw)
+        return response.SerializeToString()
+
+    def _lacks(
+        self, request: pb.LatestConfigsRequest, bundle: Bundle, echo: tuple[int, str, int] | None
+    ) -> set[tuple[str, str]] | None:
+        """The files an agent cannot have, None for all: it never says itself what it holds."""
+        mine = frozenset((path, file.sha256) for path, file in bundle.files.items())
+        if len(self._issued) > 5_000:
+            self._issued.clear()
+        self._issued[bundle.version] = mine
+        if echo is None or request.has_error or request.current_config_snapshot_version == 0:
+            return None
+        had = self._issued.get(echo[0])
+        return None if had is None else set(mine - had)
+
+    def _steady(self, bundle: Bundle) -> bytes:
+        key = (bundle.version, bundle.config.version)
+        answer = self._steady_answers.get(key)
+        if answer is None:
+            if len(self._steady_answers) > 10_000:
+                self._steady_answers.clear()
+            response = pb.LatestConfigsResponse()
+            _set(response.director_metas.timestamp, bundle.version, bundle.timestamp)
+            _set(response.director_metas.snapshot, bundle.version, bundle.snapshot)
+            _set(response.config_metas.timestamp, bundle.config.version, bundle.config.timestamp)
+            _set(response.config_metas.snapshot, bundle.config.version, bundle.config.snapshot)
+            answer = self._steady_answers[key] = response.SerializeToString()
+        return answer
+
+
+def client_facts(client: pb.Client, host_tags: frozenset[str]) -> ClientFacts | None:
+    """What a decision may rest on, from a client as its agent sent it; None if it is no tracer."""
+    if not client.id or not client.is_tracer:
+        return None
+    tracer = client.client_tracer
+    try:
+        bits = capabilities.decode(client.capabilities)
+    except MalformedError:
+        bits = frozenset()
+    return ClientFacts(
+        client_id=client.id[:200],
+        runtime_id=tracer.runtime_id,
+        service=tracer.service,
+        env=tracer.env,
+        language=tracer.language,
+        tracer_version=tracer.tracer_version,
+        app_version=tracer.app_version,
+        host_tags=host_tags,
+        products=frozenset(client.products),
+        capabilities=frozenset(bits),
+    )
+
+
+def _set(meta: pb.TopMeta, version: int, raw: bytes) -> None:
+    meta.version = version
+    meta.raw = raw
+
+
+def _add_roots(metas: object, chain: tuple[bytes, ...], known: int) -> None:
+    """Every root above the one the agent has; all but the first when it has none."""
+    for version in range(max(known, 1) + 1, len(chain) + 1):
+        metas.add(version=version, raw=chain[version - 1])  # type: ignore[attr-defined]

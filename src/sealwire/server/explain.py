@@ -1,0 +1,105 @@
+"""What state a client is in, and why. Pure decisions over what is wanted and what was reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sealwire.server.store import rows
+from sealwire.wire.codec import ApplyState
+
+SILENT_AFTER_S = 120.0
+
+
+class DeliveryState(StrEnum):
+    """The six words for a config in a client; the same everywhere."""
+
+    IN_STEP = "in_step"
+    BEHIND = "behind"
+    APPLYING = "applying"
+    FAILED = "failed"
+    SILENT = "silent"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """One file in one client.
+
+    Attributes:
+        saved_ms: When its newest source was saved.
+        acknowledged_ms: When the client said that it has it.
+        took_s: From save, or from the client's appearing if that was later, to acknowledged.
+    """
+
+    path: str
+    product: str
+    config_ids: tuple[str, ...]
+    version: int
+    reported_version: int | None
+    state: DeliveryState
+    error: str
+    since_ms: int | None
+    saved_ms: int
+    acknowledged_ms: int | None
+    took_s: float | None
+
+
+def file_state(
+    file: rows.FileRow,
+    delivery: rows.DeliveryRow | None,
+    *,
+    saved_ms: int,
+    first_seen_ms: int,
+) -> FileState:
+    """What became of a wanted file in a client."""
+    state = DeliveryState.BEHIND
+    error = ""
+    acknowledged_ms = None
+    if delivery is not None and delivery.version == file.version:
+        if delivery.apply_state == ApplyState.ACKNOWLEDGED:
+            state, acknowledged_ms = DeliveryState.IN_STEP, delivery.since_ms
+        elif delivery.apply_state == ApplyState.ERROR:
+            state, error = DeliveryState.FAILED, delivery.apply_error
+        else:
+            state = DeliveryState.APPLYING
+    took_s = None
+    if acknowledged_ms is not None:
+        took_s = max(0.0, (acknowledged_ms - max(saved_ms, first_seen_ms)) / 1000)
+    return FileState(
+        path=file.path,
+        product=file.path.split("/")[2],
+        config_ids=tuple(sorted(file.sources)),
+        version=file.version,
+        reported_version=None if delivery is None else delivery.version,
+        state=state,
+        error=error,
+        since_ms=None if delivery is None else delivery.since_ms,
+        saved_ms=saved_ms,
+        acknowledged_ms=acknowledged_ms,
+        took_s=took_s,
+    )
+
+
+def client_state(files: Sequence[FileState], *, age_s: float, agent_error: str) -> DeliveryState:
+    """The one word for a client: the worst of its files, unless nobody hears of it."""
+    if age_s > SILENT_AFTER_S:
+        return DeliveryState.SILENT
+    if agent_error.startswith("tuf:"):
+        return DeliveryState.REFUSED
+    states = {file.state for file in files}
+    for state in (DeliveryState.FAILED, DeliveryState.BEHIND, DeliveryState.APPLYING):
+        if state in states:
+            return state
+    return DeliveryState.IN_STEP
+
+
+def count_states(states: Sequence[FileState]) -> Mapping[str, int]:
+    """How many clients shall have a config, and how far they are."""
+    return {
+        "wanted": len(states),
+        "acknowledged": sum(state.state is DeliveryState.IN_STEP for state in states),
+        "applying": sum(state.state is DeliveryState.APPLYING for state in states),
+        "failed": sum(state.state is DeliveryState.FAILED for state in states),
+    }

@@ -1,0 +1,56 @@
+"""The control plane's numbers in Prometheus' text form."""
+
+from __future__ import annotations
+
+import resource
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sealwire.server.api.remote_config import MachineApi
+    from sealwire.server.control_plane import ControlPlane
+
+
+def render(plane: ControlPlane, machine: MachineApi) -> str:
+    """All metrics, one organisation a label."""
+    lines = [
+        "# HELP sealwire_answers_total Answers to agents, by endpoint and status.",
+        "# TYPE sealwire_answers_total counter",
+    ]
+    for (route, status), count in sorted(machine.answers.items()):
+        lines.append(f'sealwire_answers_total{{endpoint="{route}",status="{status}"}} {count}')
+    families: list[tuple[str, str, str, dict[int, float]]] = [
+        ("sealwire_polls_total", "counter", "Polls read.", {}),
+        ("sealwire_steady_polls_total", "counter", "Polls that said what the last one said.", {}),
+        ("sealwire_agents", "gauge", "Agents that asked in the last minutes.", {}),
+        ("sealwire_waiting_agents", "gauge", "Agents with a held poll.", {}),
+        ("sealwire_active_configs", "gauge", "Configs that are active.", {}),
+        ("sealwire_director_version", "gauge", "Last director version issued.", {}),
+        ("sealwire_config_version", "gauge", "Last version of the config repository issued.", {}),
+        ("sealwire_publish_seconds", "gauge", "How long the last reconciliation took.", {}),
+        ("sealwire_publish_rounds_total", "counter", "Reconciliations.", {}),
+    ]
+    for org_id, tenant in plane.tenants.items():
+        sessions = tenant.distributor.sessions
+        values = [
+            tenant.distributor.polls,
+            tenant.distributor.steady,
+            len(sessions),
+            sum(bool(session.waiters) for session in sessions.values()),
+            len(tenant.publisher.catalogue.active),
+            tenant.publisher.director_version,
+            tenant.publisher.config_version,
+            round(tenant.reconciler.last_took_s, 6),
+            tenant.reconciler.rounds,
+        ]
+        for family, value in zip(families, values, strict=True):
+            family[3][org_id] = value
+    for name, kind, text, by_org in families:
+        lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+        lines += [f'{name}{{org="{org_id}"}} {value}' for org_id, value in by_org.items()]
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    lines += [
+        "# HELP process_cpu_seconds_total CPU used by this process.",
+        "# TYPE process_cpu_seconds_total counter",
+        f"process_cpu_seconds_total {usage.ru_utime + usage.ru_stime:.3f}",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,152 @@
+"""One organisation at work: its publisher, its agents, its reports and its authors, wired together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from sealwire.server import organisation as organisations
+from sealwire.server.author import Author
+from sealwire.server.distribute import Distributor
+from sealwire.server.explain import FileState, file_state
+from sealwire.server.keyring import Keyring
+from sealwire.server.observe import Observer
+from sealwire.server.publish import Publisher
+from sealwire.server.reconciler import Reconciler
+from sealwire.server.settings import ServerSettings
+from sealwire.server.store import read, rows
+from sealwire.server.store.database import Database
+
+UPKEEP_S = 60.0
+SHOW_CLIENTS_FOR_S = 86400
+
+
+class Tenant:
+    """Everything the control plane runs for one organisation."""
+
+    def __init__(
+        self,
+        database: Database,
+        keyring: Keyring,
+        settings: ServerSettings,
+        organisation: rows.Organisation,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.organisation = organisation
+        self._database = database
+        self._keyring = keyring
+        self._clock = clock
+        self.publisher = Publisher(database, keyring, settings, organisation)
+        self.reconciler = Reconciler(self.publisher)
+        self.observer = Observer(database, organisation.org_id)
+        self.distributor = Distributor(self.publisher, self.reconciler, self.observer)
+        self.author = Author(database, organisation.org_id)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def publish_first(self) -> None:
+        """Sign both repositories, even empty ones, before anybody asks."""
+        self.publisher.reconcile([], now=self._clock())
+
+    def start(self) -> None:
+        """Run the loops."""
+        self._tasks = [
+            asyncio.create_task(self.reconciler.run(), name="reconciler"),
+            asyncio.create_task(self.observer.run(), name="observer"),
+            asyncio.create_task(self._upkeep(), name="upkeep"),
+        ]
+
+    async def stop(self) -> None:
+        """End the loops; what is queued is written."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _upkeep(self) -> None:
+        while True:
+            self.distributor.forget_silent()
+            await asyncio.to_thread(self.observer.forget_old)
+            await asyncio.to_thread(self._renew_roots)
+            await asyncio.sleep(UPKEEP_S)
+
+    def _renew_roots(self) -> None:
+        """Roots whose keys are on this server are renewed in time: a dead root stops every agent."""
+        now = self._clock()
+        for repository in organisations.REPOSITORIES:
+            chain = getattr(self.publisher.roots, repository)
+            summary = organisations.root_summary(
+                chain, roots_on_server=self.organisation.roots_on_server, now=now
+            )
+            if int(str(summary["expires_in_days"])) >= organisations.RENEW_ROOTS_BEFORE.days:
+                continue
+            if self.organisation.roots_on_server:
+                self.rotate(repository, recover=False, by="root renewal")
+            else:
+                self.observer.alarm(
+                    "root-expires",
+                    repository,
+                    f"Root {summary['version']} of the {repository} repository expires on "
+                    f"{summary['expires']}: its holders must sign the next one, or every agent stops.",
+                )
+
+    def rotate(self, repository: str, *, recover: bool, by: str) -> int:
+        """Sign the next root of a repository and let everything follow it (blocking)."""
+        version = organisations.rotate(
+            self._database,
+            self._keyring,
+            self.organisation,
+            repository=repository,
+            recover=recover,
+            by=by,
+            now=self._clock(),
+        )
+        self.reconciler.reload()
+        return version
+
+    # What people look at ------------------------------------------------------------------------------
+
+    async def fleet(self) -> tuple[list[rows.ClientRow], dict[str, list[FileState]], list[rows.AgentRow]]:
+        """Clients of the last day, what became of each file they shall have, and the agents."""
+        await self.observer.flush()
+
+        def load() -> tuple[list[rows.ClientRow], list[rows.DeliveryRow], list[rows.AgentRow]]:
+            since_ms = int((time.time() - SHOW_CLIENTS_FOR_S) * 1000)
+            org_id = self.organisation.org_id
+            with self._database.read() as c:
+                return (
+                    read.clients(c, org_id, since_ms=since_ms),
+                    read.deliveries(c, org_id),
+                    read.agents(c, org_id),
+                )
+
+        clients, deliveries, agents = await asyncio.to_thread(load)
+        said = {(row.client_id, row.path): row for row in deliveries}
+        wanted: dict[str, tuple[str, ...]] = {}
+        for session in list(self.distributor.sessions.values()):
+            if session.view is not None:
+                wanted.update(session.view.wanted)
+        active = self.publisher.catalogue.active
+        states: dict[str, list[FileState]] = {}
+        for client in clients:
+            states[client.client_id] = [
+                file_state(
+                    file,
+                    said.get((client.client_id, path)),
+                    saved_ms=max(
+                        (active[source].row.updated_ms for source in file.sources if source in active),
+                        default=0,
+                    ),
+                    first_seen_ms=client.first_seen_ms,
+                )
+                for path in wanted.get(client.client_id, ())
+                if (file := self.publisher.files.get(path)) is not None
+            ]
+        return clients, states, agents
+
+    def last_seen(self, agent: rows.AgentRow) -> float:
+        """When an agent was last here, the memory of this process included (seconds since 1970)."""
+        session = self.distributor.sessions.get(agent.agent_id)
+        if session is None:
+            return agent.last_seen_ms / 1000
+        return time.time() if session.waiters else session.last_seen
