@@ -134,7 +134,8 @@ def encode_client_response(response: pb.ClientGetConfigsResponse) -> bytes:
 def encode_client_request(request: pb.ClientGetConfigsRequest) -> bytes:
     """Write a poll as the Python tracer does, with byte fields as base64 text, which every agent reads.
 
-    Empty lists are written, so is ``has_error``; an ``apply_error`` or ``error`` that is empty is not.
+    Empty lists are written, so is ``has_error``; an ``apply_error`` or ``error`` that is empty is not. Only a
+    tracer polls in this way: the parts of agents and updaters are not written.
     """
     document: dict[str, object] = {}
     if request.HasField("client"):

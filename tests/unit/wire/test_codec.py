@@ -312,6 +312,25 @@ def test_cached_files_are_read_and_their_hashes_are_lower_case() -> None:
     assert [(each.algorithm, each.hash) for each in file.hashes] == [("sha256", SHA256)]
 
 
+def test_every_field_of_a_tracer_is_read() -> None:
+    document = node_poll()
+    document["client"]["last_seen"] = 5
+    texts = ["runtime_id", "language", "tracer_version", "service", "env", "app_version"]
+    lists = ["tags", "extra_services", "process_tags", "container_tags"]
+    document["client"]["client_tracer"] = {each: f"a {each}" for each in texts} | {
+        each: [f"one of {each}", "two"] for each in lists
+    }
+
+    client = decode(document).client
+
+    assert client.last_seen == 5
+    assert [getattr(client.client_tracer, each) for each in texts] == [f"a {each}" for each in texts]
+    assert [list(getattr(client.client_tracer, each)) for each in lists] == [
+        [f"one of {each}", "two"] for each in lists
+    ]
+    assert {each.name for each in pb.ClientTracer.DESCRIPTOR.fields} == {*texts, *lists}
+
+
 def test_unknown_fields_are_skipped_wherever_they_are() -> None:
     document = python_native_poll()
     document["new"] = {"deep": [[1.5, None]]}
