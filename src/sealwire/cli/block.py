@@ -54,7 +54,9 @@ def _run_block(kind: Kind, values: list[str], arguments: argparse.Namespace, ses
         for value in values:
             entry = Entry(value, until_s)
             if kind is Kind.IP and (wider := denylist.covering(listed, entry)) is not None:
-                notes.append(f"{value} is already blocked: {wider.value} is, {_until(wider.until_s)}.")
+                notes.append(
+                    f"{value} is already blocked: {wider.value} is, {_until(wider.until_s, now_s=now_s)}."
+                )
                 continue
             listed = denylist.added(listed, entry)
             blocked.append(value)
@@ -64,7 +66,7 @@ def _run_block(kind: Kind, values: list[str], arguments: argparse.Namespace, ses
         raw, config = save(api, existing, "ASM_DATA", DENYLIST, target, payload, arguments.reason)
         where = f" for {targeting.in_words(target)}" if target else ""
         sentence = (
-            f"Blocked {', '.join(blocked)}{where} {_until(until_s)} "
+            f"Blocked {', '.join(blocked)}{where} {_until(until_s, now_s=now_s)} "
             f"(config {config.id}, revision {config.revision})"
         )
         return Outcome(raw, True, sentence, tuple(notes))
@@ -158,7 +160,10 @@ def _users(values: list[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def _until(until_s: int | None) -> str:
+def _until(until_s: int | None, *, now_s: int) -> str:
     if until_s is None:
-        return "until it is unblocked"
-    return f"until {moment(datetime.fromtimestamp(until_s, UTC))}"
+        return "until unblocked"
+    when = datetime.fromtimestamp(until_s, UTC)
+    # Minutes are exact enough for people, unless the whole block lasts only a few of them.
+    is_short = until_s - now_s < 600
+    return f"until {when.strftime('%Y-%m-%d %H:%M:%S UTC') if is_short else moment(when)}"

@@ -88,15 +88,6 @@ def _told(who: Whoami) -> str:
     return f"{who.user}{role}{org}"
 
 
-def _status_lines(name: str, value: object) -> list[str]:
-    label = name.replace("_", " ").capitalize().ljust(14)
-    if isinstance(value, list):
-        if not value:
-            return [f"{label} none"]
-        return [f"{label} {_compact(item)}" for item in value]
-    return [f"{label} {_compact(value)}"]
-
-
 def _compact(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key.replace('_', ' ')} {_compact(item)}" for key, item in value.items())

@@ -15,6 +15,7 @@ import re
 import shlex
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from sealwire.cli.root import fetch_anchors
 from sealwire.errors import SealwireError, SettingsError
 
 SERVER_READY = "sealwire server ready on "
+AGENT_READY = "sealwire agent ready"
 READY_TIMEOUT_S = 60.0
 _API_KEY_LINE = re.compile(r"^api_key: '([^']+)'$", re.MULTILINE)
 # Longer names do not fit into a socket address.
@@ -148,13 +150,20 @@ def _start(children: Children, places: Places, arguments: argparse.Namespace, se
     chosen = _share_profile(places, admin, arguments.profile, session.environ)
 
     write_agent_file(places, api)
-    children.start("agent", [*python, "agent", "--config", str(places.agent_file)], env=environ)
+    agent = children.start(
+        "agent",
+        [*python, "agent", "--config", str(places.agent_file)],
+        env=environ,
+        ready_line=AGENT_READY,
+    )
+    children.wait_ready(agent, timeout_s=READY_TIMEOUT_S)
 
     if not arguments.no_shop:
+        opened_s = time.monotonic()
         _start_shop(children, places, environ)
         output.say("Waiting for the shop's tracer to ask for its configuration ...")
         output.flush()
-        if not children.wait_until(lambda: _shop_is_seen(api), timeout_s=READY_TIMEOUT_S):
+        if not children.wait_until(lambda: _shop_is_seen(api, since_s=opened_s), timeout_s=READY_TIMEOUT_S):
             output.note(f"The shop's tracer was not seen yet; the logs are in {places.logs}.")
     for line in what_now(places, chosen, session.environ, has_shop=not arguments.no_shop):
         output.say(line)
@@ -193,12 +202,14 @@ def _start_shop(children: Children, places: Places, environ: Mapping[str, str]) 
     )
 
 
-def _shop_is_seen(api: AdminApi) -> bool:
+def _shop_is_seen(api: AdminApi, *, since_s: float) -> bool:
+    """Whether this start's shop asked already; the one of the last start is listed for a while."""
     try:
         clients = typed(api.get("/clients"), Clients).clients
     except SealwireError:
         return False  # asked again; a control plane that is gone is noticed as a child that ended
-    return any(client.service == "shop" for client in clients)
+    longest_age_s = time.monotonic() - since_s
+    return any(client.service == "shop" and (client.age_s or 0.0) < longest_age_s for client in clients)
 
 
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -163,6 +163,10 @@ def test_block_adds_to_the_list_and_purges_what_lapsed(run: Run, admin: StubAdmi
     }
 
 
+def test_the_end_of_a_short_block_is_told_to_the_second(run: Run, admin: StubAdmin) -> None:
+    assert "until 2026-11-22 17:05:30 UTC" in run("asm", "block", "ip", "203.0.113.7", "--for", "30s").out
+
+
 def test_block_again_replaces_the_expiry(run: Run, admin: StubAdmin) -> None:
     admin.add("ASM_DATA", "denylist", blocked({"value": "203.0.113.7", "expiration": NOW_S + 60}))
 

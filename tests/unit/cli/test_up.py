@@ -305,6 +305,18 @@ def test_the_childrens_environment_has_nobody_elses_settings() -> None:
     assert environ == {"PATH": "/bin", "HOME": "/h", "PYTHONUNBUFFERED": "1"}
 
 
+def test_the_shop_of_the_last_start_is_not_taken_for_this_ones(api: AdminApi, admin: StubAdmin) -> None:
+    def shop(age_s: float) -> dict[str, object]:
+        return {"clients": [{"client_id": "c", "service": "shop", "age_s": age_s}]}
+
+    opened_s = time.monotonic() - 2
+    admin.canned["GET /clients"] = shop(30)
+    assert not up._shop_is_seen(api, since_s=opened_s)
+
+    admin.canned["GET /clients"] = shop(0.1)
+    assert up._shop_is_seen(api, since_s=opened_s)
+
+
 def test_a_second_up_on_the_same_data_is_refused(run_alone: Run, tmp_path: Path) -> None:
     with up._only_one(tmp_path / "up"):
         ran = run_alone("up", "--data-dir", str(tmp_path / "up"))
