@@ -64,9 +64,7 @@ def yaml_text(anchors: Anchors, *, api_key: str | None = None, ca_file: Path | N
         if ca_file is not None:
             lines.append(f"  ca_file: {yaml_quoted(str(ca_file))}")
         else:
-            lines.append(
-                "  ca_file: sealwire-ca.pem  # save these lines under that name, without the # signs:"
-            )
+            lines.append("  ca_file: /etc/sealwire/ca.pem  # save these lines there, without the # signs:")
             lines += [f"    # {line}" for line in anchors.ca_pem.strip().splitlines()]
     return "\n".join(lines) + "\n"
 

@@ -109,9 +109,10 @@ def _without_ages(raw: dict[str, object]) -> object:
 
 def _show_clients(raw: dict[str, object], session: Session) -> None:
     now = session.now()
+    # By service, the freshest first: after a restart the old process is listed for a while.
     clients = sorted(
         typed(raw, Clients).clients,
-        key=lambda client: (client.service or "", client.env or "", client.client_id),
+        key=lambda client: (client.service or "", client.env or "", client.age_s or 0.0, client.client_id),
     )
     rows = [row for client in clients for row in _client_rows(client, now=now)]
     session.output.table(

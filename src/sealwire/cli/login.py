@@ -74,11 +74,14 @@ def run_status(arguments: argparse.Namespace, session: Session) -> int:
     output.document(raw)
     if output.as_json:
         return 0
-    output.say(f"Control plane  {api.url}")
-    output.say(f"You            {_told(typed(api.get('/whoami'), Whoami))}")
+    told = [("Control plane", api.url), ("You", _told(typed(api.get("/whoami"), Whoami)))]
     for name, value in raw.items() if isinstance(raw, dict) else ():
-        for line in _status_lines(name, value):
-            output.say(line)
+        label = name.replace("_", " ").capitalize()
+        for item in (value or ["none"]) if isinstance(value, list) else [value]:
+            told.append((label, _compact(item)))
+    width = max(len(label) for label, _ in told)
+    for label, text in told:
+        output.say(f"{label.ljust(width)}  {text}")
     return 0
 
 
