@@ -55,6 +55,7 @@ PRODUCT = Product(
     shape=_SHAPE,
     example={"asm": {"enabled": True}},
     merger=_merge,
+    gives_up_first=frozenset({"node"}),
     minimum_versions={"python": "2.21.11", "node": "5.120.0"},
     capability={"$.asm.enabled": 1, "$.auto_user_instrum.mode": 31, "$.api_security.request_sample_rate": 11},
 )

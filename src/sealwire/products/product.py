@@ -108,6 +108,8 @@ class Product:
         comparer: Problems between this payload and other active configs of the product.
         warner: What the author should know, though it is not a mistake.
         sticker: Settings that some tracers keep after their file has gone.
+        gives_up_first: Languages whose tracer must lose a file before it may get one at another path:
+            taking both in one update, it drops what other products gave it and does not say so (ADR 3).
         minimum_versions: Language -> oldest tracer version seen to work; a language that is missing was
             read, not run.
         capability: JSON path of a setting -> the capability bit of clients that have it. For
@@ -123,6 +125,7 @@ class Product:
     comparer: Compare = _nothing
     warner: Compare = _nothing
     sticker: Sticky = _nothing_sticks
+    gives_up_first: frozenset[str] = frozenset()
     minimum_versions: Mapping[str, str] = field(default_factory=dict)
     capability: Mapping[str, int] = field(default_factory=dict)
 

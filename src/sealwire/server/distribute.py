@@ -26,7 +26,7 @@ from sealwire.products import ClientFacts
 from sealwire.server.observe import Observer
 from sealwire.server.publish import Bundle, Demand, Publisher
 from sealwire.server.reconciler import Reconciler
-from sealwire.server.views import AgentFacts, Held, View
+from sealwire.server.views import AgentFacts, Held, View, keeps
 from sealwire.wire import capabilities
 from sealwire.wire import remoteconfig_pb2 as pb
 from sealwire.wire.codec import parse_latest_configs_request
@@ -149,6 +149,7 @@ class Distributor:
             or session.demand is None
             or demand.agent != session.demand.agent
             or demand.held != session.demand.held
+            or demand.keeping != session.demand.keeping
             or not demand.can_take(settled)
         ):
             session.demand = demand
@@ -226,10 +227,15 @@ class Distributor:
         held: dict[str, Held] = {
             facts.client_id: self.held[facts.client_id] for facts in clients if facts.client_id in self.held
         }
+        keeping = {
+            facts.client_id: kept
+            for facts in clients
+            if (kept := keeps(facts.language, session.reported.get(facts.client_id, ())))
+        }
         agent = AgentFacts(session.agent_id, host_tags, clients)
         if echo is None:
-            return Demand(agent, held, holds_config=session.config_version)
-        return Demand(agent, held, echo[0], echo[1], max(session.config_version, echo[2]))
+            return Demand(agent, held, keeping, holds_config=session.config_version)
+        return Demand(agent, held, keeping, echo[0], echo[1], max(session.config_version, echo[2]))
 
     # Values that clients keep by themselves (ADR 2) ---------------------------------------------------
 

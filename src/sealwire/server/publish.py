@@ -26,7 +26,7 @@ from sealwire.server.organisation import CONFIG_ONLINE, DIRECTOR_ONLINE, ECHO, P
 from sealwire.server.settings import ServerSettings
 from sealwire.server.store import read, rows, write
 from sealwire.server.store.database import Database
-from sealwire.server.views import AgentFacts, Catalogue, Content, Held, View, next_version
+from sealwire.server.views import AgentFacts, Catalogue, Content, Held, Keeping, View, next_version
 from sealwire.trust.canonical import sha256_hex
 from sealwire.trust.keys import Ed25519Signer, KeyId, Signer
 from sealwire.trust.profile import DIRECTOR_TARGETS
@@ -95,12 +95,14 @@ class Demand:
 
     Attributes:
         held: Client id -> what that client would keep by itself.
+        keeping: Client id -> paths it reports and must lose before it gets them elsewhere.
         holds_version, holds_view: The bundle it has, by its echo; 0 and empty when it has none.
         holds_config: Version of the config repository it has.
     """
 
     agent: AgentFacts
     held: Mapping[str, Held]
+    keeping: Keeping = field(default_factory=dict)
     holds_version: int = 0
     holds_view: str = ""
     holds_config: int = 0
@@ -255,7 +257,7 @@ class Publisher:
         by_view: dict[str, list[Demand]] = {}
         views: dict[str, View] = {}
         for demand in [*demands, Demand(NOBODY, {})]:
-            view = self.catalogue.view(demand.agent, demand.held, published)
+            view = self.catalogue.view(demand.agent, demand.held, demand.keeping, published)
             views.setdefault(view.key, view)
             by_view.setdefault(view.key, []).append(demand)
             plan.outcomes[demand.agent.agent_id] = (view, view.key)

@@ -26,6 +26,7 @@ from sealwire.wire.path import ConfigPath
 
 Held = Mapping[str, Mapping[str, object]]  # product -> values this client would keep by itself
 NOTHING_HELD: Held = {}
+Keeping = Mapping[str, frozenset[str]]  # client id -> paths it reports and must lose before it moves
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,13 +245,18 @@ class Catalogue:
     # What an agent gets -----------------------------------------------------------------------------
 
     def view(
-        self, agent: AgentFacts, held: Mapping[str, Held], version_of: Mapping[str, tuple[str, int]]
+        self,
+        agent: AgentFacts,
+        held: Mapping[str, Held],
+        keeping: Keeping,
+        version_of: Mapping[str, tuple[str, int]],
     ) -> View:
         """The view of an agent.
 
         Args:
             agent: With its live clients.
             held: Client id -> what that client holds by itself.
+            keeping: What ``keeps`` said of the clients that report such a file.
             version_of: Path -> (sha256, version) as published, to foretell the version a file will have.
         """
         contents: dict[str, Content] = {}
@@ -264,7 +270,14 @@ class Catalogue:
                 if product not in PRODUCTS:
                     continue
                 subscribers.setdefault(product, []).append(facts)
+                kept = (
+                    keeping.get(facts.client_id, frozenset())
+                    if facts.language in PRODUCTS[product].gives_up_first
+                    else frozenset()
+                )
                 for content in self.outcome(product, facts, mine.get(product, {})):
+                    if content.merged is not None and not kept <= {content.path}:
+                        continue  # it moves: first without, then at the new path
                     contents[content.path] = content
                     receivers.setdefault(content.path, []).append(facts)
                     paths.append(content.path)
@@ -322,6 +335,15 @@ class Catalogue:
         if index.uses_app_version:
             attributes.append(facts.app_version)
         return tuple(attributes)
+
+
+def keeps(language: str, reported: Iterable[str]) -> frozenset[str]:
+    """Of the paths a client reports, those it must lose before it may get the product at another."""
+    return frozenset(
+        path
+        for path in reported
+        if (product := PRODUCTS.get(path.split("/")[2])) is not None and language in product.gives_up_first
+    )
 
 
 def next_version(content: Content, published: tuple[str, int] | None) -> int:
