@@ -46,6 +46,7 @@ log = structlog.get_logger("sealwire.agent.upstream")
 
 # Below the time a client stays in the roster, and the interval the control plane gives to those that poll.
 WAIT_S = 25
+PROBE_S = 1
 COALESCE_S = 0.2
 # Several applications that start together share one request.
 GATHER_S = 0.02
@@ -154,7 +155,7 @@ class Upstream:
         self._poll_wanted = asyncio.Event()
         self._status_wanted = asyncio.Event()
         self._held: asyncio.Task[Outcome] | None = None
-        self._running = False
+        self._stopped = False
         self._ever_connected = False
         self._retry_after_s = 0.0
 
@@ -167,7 +168,7 @@ class Upstream:
 
     async def refresh_for_newcomer(self) -> None:
         """Ask at once for what a new client needs, and wait for it a moment at most."""
-        if not self._running:
+        if self._stopped:
             return
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._newcomers.append(done)
@@ -204,16 +205,16 @@ class Upstream:
 
     async def run(self) -> None:
         """Talk until cancelled."""
-        self._running = True
         loops = (self._poll, self._report, self._ask_status, self._sweep)
         try:
             async with asyncio.TaskGroup() as group:
                 for each in loops:
                     group.create_task(self._for_ever(each))
         finally:
-            self._running = False
+            self._stopped = True
             for newcomer in self._newcomers:
-                newcomer.cancel()
+                if not newcomer.done():
+                    newcomer.set_result(None)
             await self._plane.close()
             await self._trusted.finish_saving()
 
@@ -227,35 +228,34 @@ class Upstream:
 
     async def _poll(self) -> None:
         """One poll, and the pause after it."""
-        hold = self._settings.wait and self.facts.condition is Condition.CONNECTED
+        connected = self.facts.condition is Condition.CONNECTED
+        if not self._settings.wait:
+            wait_s = None
+        elif connected and self.facts.holds:
+            wait_s = WAIT_S
+        else:
+            # Soon answered, so that a first success is known at once, and with it whether polls are held.
+            wait_s = PROBE_S
         started = time.monotonic()
-        outcome = await self._exchange_held() if hold else await self._exchange()
-        pause_s = self._pause_after(outcome, held=hold, took_s=time.monotonic() - started)
+        outcome = await self._exchange_held(wait_s)
+        pause_s = self._pause_after(outcome, long=wait_s == WAIT_S, took_s=time.monotonic() - started)
         if pause_s > 0:
             self._poll_wanted.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._poll_wanted.wait(), pause_s)
 
-    def _pause_after(self, outcome: Outcome, *, held: bool, took_s: float) -> float:
-        polite = self.facts.holds is False or self._settings.allow_vendor
+    def _pause_after(self, outcome: Outcome, *, long: bool, took_s: float) -> float:
         if outcome is Outcome.FAILED:
             self._early = 0
-            if polite:
-                return self._backoff.after_failure_s(
-                    start_s=POLLING_START_S,
-                    cap_s=self._settings.max_backoff_s,
-                    at_least_s=self._retry_after_s,
-                )
-            return self._backoff.after_failure_s(
-                start_s=QUICK_START_S, cap_s=QUICK_CAP_S, at_least_s=self._retry_after_s
-            )
+            if self.facts.holds is False or self._settings.allow_vendor:
+                start_s, cap_s = POLLING_START_S, self._settings.max_backoff_s
+            else:
+                start_s, cap_s = QUICK_START_S, QUICK_CAP_S
+            return self._backoff.after_failure_s(start_s=start_s, cap_s=cap_s, at_least_s=self._retry_after_s)
         self._backoff.success()
-        if not held:
-            # The first request after a start or a failure is short, so that its success is known at once.
-            return 0.0 if self._settings.wait and self.facts.holds is not False else self.interval_s
-        if self.facts.holds is False:
+        if not (self._settings.wait and self.facts.holds):
             return self.interval_s
-        if outcome is Outcome.NO_NEWS and took_s < EARLY_S:
+        if long and outcome is Outcome.NO_NEWS and took_s < EARLY_S:
             self._early += 1
             return min(EARLY_PAUSE_CAP_S, EARLY_PAUSE_S * 2.0 ** (self._early - 1))
         self._early = 0
@@ -282,7 +282,8 @@ class Upstream:
                 if outcome is Outcome.FAILED and self._held is not None:
                     # The held poll was sent before the failure and cannot tell of it.
                     self._held.cancel()
-                elif outcome is not Outcome.FAILED:
+                elif outcome is not Outcome.FAILED and self._backoff.failures:
+                    # The polls pause after a failure that is over.
                     self._poll_wanted.set()
         finally:
             for newcomer in waiting:
@@ -318,9 +319,9 @@ class Upstream:
 
     # --- one request ------------------------------------------------------------------------------
 
-    async def _exchange_held(self) -> Outcome:
-        """A poll that may be held, and given up when a report failed meanwhile."""
-        self._held = asyncio.create_task(self._exchange(wait_s=WAIT_S))
+    async def _exchange_held(self, wait_s: int | None) -> Outcome:
+        """A poll that may be held, and is given up when a report failed meanwhile."""
+        self._held = asyncio.create_task(self._exchange(wait_s=wait_s))
         try:
             await asyncio.wait({self._held})
             return Outcome.FAILED if self._held.cancelled() else self._held.result()
