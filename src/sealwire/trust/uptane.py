@@ -230,7 +230,10 @@ class TrustedState:
         return TrustedState(after_director, after_config, targets, opaque, interval)
 
     def dump(self) -> dict[str, bytes]:
-        """Everything that ``restore`` needs, as received: for a disk cache that needs not be trusted.
+        """Everything that ``restore`` needs, as received: for a disk cache.
+
+        Whoever can write the cache cannot make us believe anything that was never signed for us; they can
+        bring back an older dump of ours, until the next answer shows newer versions.
 
         Returns:
             Bytes by name: ``director/root/<version>``, ``director/timestamp``, ``config/snapshot``,
@@ -261,7 +264,7 @@ class TrustedState:
         ``expires_by_role`` say so, and the next update refuses to build on it.
 
         Args:
-            dump: From ``dump``, and since then in hands that need not be trusted.
+            dump: From ``dump``; nothing in it is believed for having been saved.
             director_root: The anchor that is configured now.
             config_root: The same for the config repository.
             now: Part of the form of every verification; nothing is judged by it here, since what was saved
