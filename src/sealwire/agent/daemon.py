@@ -195,8 +195,10 @@ async def _serve(settings: AgentSettings) -> None:
 
 def _start_logging(level: str) -> None:
     number = logging.getLevelNamesMapping()[level.upper()]
+    # Libraries tell at INFO what we tell in our own words.
+    others = number if number == logging.DEBUG else max(number, logging.WARNING)
     logging.basicConfig(
-        level=number, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+        level=others, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
     # It logs each malformed request of a local program as an error; those are not ours.
     logging.getLogger("aiohttp").setLevel(max(number, logging.CRITICAL))
