@@ -100,7 +100,9 @@ class Distributor:
         if wait_s <= 0 or not session.answer:
             return answer
         if await self._changed(session, wait_s):
-            return await self._answer(session, request or parse_latest_configs_request(body))
+            # The agent may have said more since, on another connection: its newest words count, or the
+            # clients it told of meanwhile would be forgotten.
+            return await self._answer(session, parse_latest_configs_request(session.request_key))
         return answer
 
     def _recognise(self, body: bytes) -> tuple[Session, pb.LatestConfigsRequest | None]:
