@@ -129,7 +129,11 @@ class AdminApi(Api):
     # What tests do again and again.
 
     def create(self, product: str, payload: object, *, name: str = "", **targeting: object) -> dict[str, Any]:
-        """Author a config for the clients that ``targeting`` names (``service``, ``env``, ...)."""
+        """Author a config for the clients that ``targeting`` names: ``service="shop"`` or a list of them."""
+        targeting = {
+            field: [value] if isinstance(value, str) and field != "tracer_version" else value
+            for field, value in targeting.items()
+        }
         body = {
             "product": product,
             "payload": payload,
@@ -203,7 +207,7 @@ class AdminApi(Api):
             for client in self.clients():
                 if client["service"] == service:
                     for delivery in client["configs"]:
-                        if config["id"] in delivery["config_ids"] and delivery["state"] == "acknowledged":
+                        if config["id"] in delivery["config_ids"] and delivery["acknowledged_at"]:
                             return delivery
             return None
 

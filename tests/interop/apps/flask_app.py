@@ -6,9 +6,11 @@ Prints the port it got, so that no two tests fight for one.
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 
 from ddtrace.appsec.trace_utils import block_request_if_user_blocked
+from ddtrace.debugging import DynamicInstrumentation
 from flask import Flask, jsonify, request
 from werkzeug.serving import make_server
 
@@ -40,7 +42,23 @@ def headers() -> object:
     return jsonify({"headers": dict(request.headers), "span_tags": dict(span.get_tags()) if span else {}})
 
 
+@app.get("/effective")
+def effective() -> object:
+    """What the tracer goes by at this moment, seen in a trace of its own: rate, decision maker, tags."""
+    span = tracer.start_span("effective", activate=False)
+    tracer.sample(span)
+    seen = {
+        "rate": span.get_metric("_dd.rule_psr"),
+        "decision": (span.context._meta or {}).get("_dd.p.dm"),
+        "tags": dict(span.get_tags()),
+        "dynamic_instrumentation": DynamicInstrumentation._instance is not None,
+    }
+    span.finish()
+    return jsonify(seen)
+
+
 if __name__ == "__main__":
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = make_server("127.0.0.1", int(os.environ.get("PORT", "0")), app, threaded=True)
     print(f"listening on 127.0.0.1:{server.port} pid {os.getpid()}", flush=True)
     server.serve_forever()
