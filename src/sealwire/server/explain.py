@@ -31,6 +31,7 @@ class FileState:
         saved_ms: When its newest source was saved.
         acknowledged_ms: When the client said that it has it.
         took_s: From save, or from the client's appearing if that was later, to acknowledged.
+        provenance: JSON path of a value -> the config it came from; empty for a file made of one config.
     """
 
     path: str
@@ -44,6 +45,7 @@ class FileState:
     saved_ms: int
     acknowledged_ms: int | None
     took_s: float | None
+    provenance: Mapping[str, str]
 
 
 def file_state(
@@ -79,6 +81,7 @@ def file_state(
         saved_ms=saved_ms,
         acknowledged_ms=acknowledged_ms,
         took_s=took_s,
+        provenance=file.provenance,
     )
 
 

@@ -564,6 +564,7 @@ def _file(file: FileState) -> dict[str, Any]:
         "saved_at": _time(file.saved_ms),
         "acknowledged_at": None if file.acknowledged_ms is None else _time(file.acknowledged_ms),
         "took_s": file.took_s,
+        "provenance": dict(file.provenance),
     }
 
 
