@@ -24,6 +24,22 @@ app.get('/user/:id', (req, res) => {
 
 app.get('/headers', (req, res) => res.json({ headers: req.headers }))
 
+// What the tracer goes by at this moment, seen in a trace of its own: rate, decision maker, tags.
+app.get('/effective', (req, res) => {
+  const span = tracer.startSpan('effective')
+  const carrier = {}
+  tracer.inject(span, 'text_map', carrier)
+  const context = span.context()
+  const decided = /_dd\.p\.dm=(-\d+)/.exec(carrier['x-datadog-tags'] || '')
+  res.json({
+    rate: context._trace['_dd.rule_psr'] ?? null,
+    decision: decided && decided[1],
+    tags: typeof context.getTags === 'function' ? context.getTags() : context._tags,
+    dynamic_instrumentation: null
+  })
+  span.finish()
+})
+
 const server = app.listen(Number(process.env.PORT || 0), '127.0.0.1', () => {
   console.log(`listening on 127.0.0.1:${server.address().port} pid ${process.pid}`)
 })
