@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 
 import sealwire.agent.upstream as upstream_module
@@ -644,3 +650,66 @@ def test_without_an_upstream_no_connection_is_attempted_and_tracers_are_served(
 
     asyncio.run(scene())
     assert attempts == []
+
+
+def test_tls_of_a_private_authority_is_believed_and_of_a_strange_one_is_not(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    ours, strange = tmp_path / "ours.pem", tmp_path / "strange.pem"
+    context = server_tls(ours, tmp_path / "key.pem")
+    server_tls(strange, tmp_path / "other-key.pem")
+
+    async def scene() -> None:
+        async with plane.serving(tls=context):
+            believed = settings_for(plane, tmp_path / "a", f"remote_configuration.ca_file={ours}")
+            async with running(believed) as agent:
+                await until_served(agent, 1)
+            asked = len(plane.requests)
+
+            distrusted = settings_for(plane, tmp_path / "b", f"remote_configuration.ca_file={strange}")
+            async with running(distrusted) as agent:
+                await until_condition(agent, Condition.UNREACHABLE)
+                assert agent.upstream is not None
+                assert "certificate is not trusted" in agent.upstream.facts.error
+
+            unchecked = settings_for(
+                plane,
+                tmp_path / "c",
+                "skip_ssl_validation=true",
+                "remote_configuration.no_tls_validation=true",
+            )
+            assert len(plane.requests) == asked
+            async with running(unchecked) as agent:
+                await until_served(agent, 1)
+
+    asyncio.run(scene())
+
+
+def server_tls(certificate_file: Path, key_file: Path) -> ssl.SSLContext:
+    """A self-signed certificate for this machine, and a context that shows it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "control plane of a test")])
+    now = utc_now()
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate_file, key_file)
+    return context

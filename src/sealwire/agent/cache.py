@@ -126,7 +126,8 @@ class Cache:
         except FileNotFoundError:
             return None
         except OSError as error:
-            self._fail(error)
+            if not self.why_memory:
+                self._fail(error)
             return None
         opened = _unpack(raw)
         if opened is None:

@@ -39,6 +39,7 @@ from sealwire.agent.trusted import Trusted
 from sealwire.agent.upstream import Upstream
 from sealwire.clock import utc_now
 from sealwire.errors import SealwireError, SettingsError, UntrustedError
+from sealwire.trust.uptane import TrustedState
 
 log = structlog.get_logger("sealwire.agent")
 
@@ -320,6 +321,13 @@ def _check(settings: AgentSettings) -> int:
         say(f"Remote Configuration is off: {settings.rc_off_reason}\n")
         return 1 if settings.rc_refusal else 0
     say(f"control plane: {settings.upstream_url}\n")
+    try:
+        TrustedState.bootstrap(
+            director_root=settings.director_root or b"", config_root=settings.config_root or b""
+        )
+    except UntrustedError as error:
+        say(f"a first root is not to be believed: {error.public}\n")
+        return 1
     try:
         enabled, authorized = asyncio.run(_try_status(settings))
     except (ApiError, UntrustedError) as error:

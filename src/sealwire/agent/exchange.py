@@ -11,6 +11,7 @@ beyond its limit; every call ends, at the latest by its time limit.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -253,8 +254,8 @@ def _words(error: Exception) -> str:
         reason = getattr(error.certificate_error, "verify_message", "") or str(error.certificate_error)
         clock = " (or this host's clock is wrong)" if "yet valid" in reason or "expired" in reason else ""
         return f"its certificate is not trusted: {reason}{clock}"
-    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.strerror:
-        return error.os_error.strerror
+    if isinstance(error, aiohttp.ClientConnectorError) and (error.os_error.errno or 0) > 0:
+        return os.strerror(error.os_error.errno or 0)
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "it closed the connection"
     if isinstance(error, TimeoutError):
