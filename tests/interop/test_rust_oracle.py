@@ -5,12 +5,16 @@ It is not ours, so it does not share our mistakes.
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sealwire.trust.uptane import Answer, RepositoryParts
+from tests.support.processes import REPOSITORY
 from tests.support.replay import ReplayServer, to_wire
 from tests.support.repository import Simulator, edited
 from tests.support.rust_oracle import RustVerifier, Verdict
@@ -233,3 +237,76 @@ def test_an_answer_of_timestamps_and_snapshots_alone_is_enough_when_nothing_chan
 
     assert (verdict.ok, verdict.changes) == (True, {}), verdict
     assert bench.verifier.held == {DENIED: "{}"}
+
+
+# --- the sequences of tests/vectors --------------------------------------------------------------
+
+VECTORS = sorted((REPOSITORY / "tests" / "vectors").glob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ReplayServer, RustVerifier]]:
+    """One server and one process for all sequences; each begins with a fresh client."""
+    folder = tmp_path_factory.mktemp("vectors")
+    nobody = Simulator()
+    with (
+        ReplayServer(folder, org_uuid=None) as server,
+        RustVerifier(
+            port=server.port,
+            ca_file=server.ca_file,
+            director_root=nobody.director.roots[0],
+            config_root=nobody.config.roots[0],
+            log_folder=folder,
+        ) as verifier,
+    ):
+        yield server, verifier
+
+
+def test_there_are_sequences() -> None:
+    assert len(VECTORS) > 30
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda path: path.stem)
+def test_it_takes_a_recorded_sequence_as_recorded(
+    vector: Path, judge: tuple[ReplayServer, RustVerifier]
+) -> None:
+    server, verifier = judge
+    sequence = json.loads(vector.read_text())
+    verifier.begin(
+        director_root=_bytes(sequence["director_root"]), config_root=_bytes(sequence["config_root"])
+    )
+
+    seen, errors = [], []
+    for step in sequence["steps"]:
+        server.org_uuid = step["org_uuid"]
+        server.answer = to_wire(_answer(step["answer"]))
+        verdict = verifier.poll("ASM_DATA", "ASM_DD", "APM_TRACING")
+        seen.append("ok" if verdict.ok else "refused")
+        errors.append(verdict.error)
+        if step["expect"] == step["expect_rust"] == "ok" and "paths" in step["holds"]:
+            assert sorted(verifier.held) == step["holds"]["paths"], verdict
+
+    assert seen == [step["expect_rust"] for step in sequence["steps"]], errors
+
+
+def _answer(written: dict[str, dict[str, object]]) -> Answer:
+    director, config, files = written["director"], written["config"], written["files"]
+    return Answer(
+        director=_parts(director),
+        config=_parts(config),
+        files={path: _bytes(raw) for path, raw in files.items()},
+    )
+
+
+def _parts(written: dict[str, object]) -> RepositoryParts:
+    return RepositoryParts(
+        roots=tuple(_bytes(raw) for raw in written.get("roots") or ()),
+        timestamp=_bytes(written.get("timestamp")),
+        snapshot=_bytes(written.get("snapshot")),
+        targets=_bytes(written.get("targets")),
+        delegated={role: _bytes(raw) for role, raw in (written.get("delegated") or {}).items()},
+    )
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,14 +67,14 @@ class RustVerifier:
                 {"SSL_CERT_FILE": str(ca_file), "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false"}
             ),
         )
+        self._who = {"site": f"x@127.0.0.1:{port}", "api_key": api_key, "hostname": hostname}
+        self.begin(director_root=director_root, config_root=config_root)
+
+    def begin(self, *, director_root: bytes, config_root: bytes) -> None:
+        """Start over with a fresh client that trusts these roots and has asked for nothing yet."""
+        self.held.clear()
         self._order(
-            {
-                "site": f"x@127.0.0.1:{port}",
-                "api_key": api_key,
-                "hostname": hostname,
-                "config_root": config_root.decode(),
-                "director_root": director_root.decode(),
-            }
+            {**self._who, "config_root": config_root.decode(), "director_root": director_root.decode()}
         )
 
     def poll(self, *products: str) -> Verdict:
@@ -105,7 +106,7 @@ class RustVerifier:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _order(self, order: dict[str, object]) -> dict[str, object]:
+    def _order(self, order: Mapping[str, object]) -> dict[str, object]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(order) + "\n")

@@ -1,8 +1,8 @@
 """Drives the Uptane client inside the ddtrace wheel; runs under that wheel's own Python, one order per line.
 
-Standard input: ``{"site", "api_key", "hostname", "config_root", "director_root"}`` begins with a fresh client,
-``{"products": ["ASM_DATA", ...]}`` polls with it. Standard output: a line per order, ``{"ok", "error", "changes",
-"interval_s"}``, where ``changes`` is a list of ``[path, contents or null]``.
+Standard input: ``{"site", "api_key", "hostname", "config_root", "director_root"}`` begins with a fresh
+client, ``{"products": ["ASM_DATA", ...]}`` polls with it. Standard output: a line per order, ``{"ok",
+"error", "changes", "interval_s"}``, where ``changes`` is a list of ``[path, contents or null]``.
 """
 
 from __future__ import annotations
