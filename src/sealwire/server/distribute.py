@@ -19,11 +19,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import structlog
-from google.protobuf.message import DecodeError
 
 from sealwire.errors import MalformedError, UnavailableError
 from sealwire.products import ClientFacts
+from sealwire.server import outline
 from sealwire.server.observe import Observer
+from sealwire.server.outline import Gist, Identity
 from sealwire.server.publish import Bundle, Demand, Publisher
 from sealwire.server.reconciler import Reconciler
 from sealwire.server.views import AgentFacts, Held, View, keeps
@@ -36,6 +37,7 @@ log = structlog.get_logger()
 SETTLE_TIMEOUT_S = 1.0
 FORGET_SESSION_AFTER_S = 300.0
 MAX_SESSIONS = 200_000
+MAX_FULL_ANSWERS_BYTES = 64 * 1024 * 1024  # kept to be sent again
 
 
 @dataclass(slots=True, eq=False)
@@ -44,11 +46,14 @@ class Session:
 
     agent_id: str
     hostname: str
-    request_key: bytes = b""
+    identity: Identity | None = None
+    gist: Gist | None = None  # what its last request said
     demand: Demand | None = None
     bundle: Bundle | None = None
+    fresh_until: float = 0.0  # when the bundle wants new signatures, time.time()
     view: View | None = None
-    answer: bytes = b""  # the steady answer to ``request_key``, empty when the next one is not steady
+    answer: bytes = b""  # what answers ``gist`` from now on, empty when that must be thought about
+    is_steady: bool = False  # the answer says nothing new
     last_seen: float = 0.0  # time.time()
     first_seen: float = 0.0
     tags: tuple[str, ...] = ()
@@ -73,7 +78,10 @@ class Distributor:
         self.polls = self.steady = 0
         self._reconciler = reconciler
         self._observer = observer
+        self._by_identity: dict[Identity, Session] = {}
         self._steady_answers: dict[tuple[int, int], bytes] = {}
+        self._full_answers: dict[tuple[object, ...], bytes] = {}
+        self._full_answers_size = 0
         self._issued: dict[int, frozenset[tuple[str, str]]] = {}
         self._resign_after_s = publisher.resign_after.total_seconds()
         reconciler.attach(self._demands, self._settle)
@@ -91,30 +99,48 @@ class Distributor:
             MalformedError: Not such a request.
             OversizeError: Too large, or with too many clients.
         """
-        self.polls += 1
-        session, request = self._recognise(body)
-        if request is None and session.answer and self._is_current(session):
-            answer = session.answer
+        identity, gist = outline.read(body)
+        session = self._known(identity, gist)
+        if session is not None:
+            answer, is_steady = session.answer, session.is_steady
         else:
-            answer = await self._answer(session, request or parse_latest_configs_request(body))
-        if wait_s <= 0 or not session.answer:
+            self.polls += 1
+            request = parse_latest_configs_request(body)  # checks its bounds
+            session = self._session(identity, request)
+            if session.gist != gist:
+                session.gist, session.answer = gist, b""
+            answer, is_steady = await self._answer(session, request, gist)
+        if wait_s <= 0 or not is_steady:
             return answer
         if await self._changed(session, wait_s):
             # The agent may have said more since, on another connection: its newest words count, or the
             # clients it told of meanwhile would be forgotten.
-            return await self._answer(session, parse_latest_configs_request(session.request_key))
+            newest = session.gist or gist
+            answer, _ = await self._answer(session, parse_latest_configs_request(newest.request()), newest)
         return answer
 
-    def _recognise(self, body: bytes) -> tuple[Session, pb.LatestConfigsRequest | None]:
-        """The session of a request, and the request itself unless it says what the last one said."""
-        request = pb.LatestConfigsRequest()
-        try:
-            request.ParseFromString(body)
-        except DecodeError as error:
-            raise MalformedError("The request is not a LatestConfigsRequest.") from error
-        for client in request.active_clients:
-            client.ClearField("last_seen")
-        key = request.SerializeToString()
+    def fast_answer(self, body: bytes) -> bytes | None:
+        """The answer to a request that says what the last one said; None if it wants ``poll``.
+
+        Raises:
+            MalformedError: Not a protobuf message.
+        """
+        session = self._known(*outline.read(body))
+        return None if session is None else session.answer
+
+    def _known(self, identity: Identity, gist: Gist) -> Session | None:
+        """The session whose answer is the one to a request; counts the poll."""
+        session = self._by_identity.get(identity)
+        if session is None or not session.answer or session.gist != gist:
+            return None
+        session.last_seen = time.time()
+        if not self._is_current(session):
+            return None
+        self.polls += 1
+        self.steady += 1
+        return session
+
+    def _session(self, identity: Identity, request: pb.LatestConfigsRequest) -> Session:
         agent_id = f"{request.hostname}:{request.agent_uuid}"[:200]
         session = self.sessions.get(agent_id)
         now = time.time()
@@ -125,22 +151,25 @@ class Distributor:
             session.first_seen, session.reported = self._observer.known(agent_id, now)
             self.sessions[agent_id] = session
         session.last_seen = now
-        if session.request_key == key:
-            self.steady += 1
-            return session, None
-        request = parse_latest_configs_request(body)  # checks its bounds
-        session.request_key = key
-        return session, request
+        if session.identity != identity:
+            if session.identity is not None:
+                self._by_identity.pop(session.identity, None)
+            session.identity = identity
+            self._by_identity[identity] = session
+        return session
 
     def _is_current(self, session: Session) -> bool:
         bundle = session.bundle
         return (
             bundle is not None
             and bundle.roots is self.publisher.roots
-            and session.last_seen - bundle.signed_at.timestamp() < self._resign_after_s
+            and session.last_seen < session.fresh_until
         )
 
-    async def _answer(self, session: Session, request: pb.LatestConfigsRequest) -> bytes:
+    async def _answer(
+        self, session: Session, request: pb.LatestConfigsRequest, gist: Gist
+    ) -> tuple[bytes, bool]:
+        """The answer, and whether it says nothing new."""
         echo = self.publisher.read_echo(request.backend_client_state)
         self._take_in(session, request, echo)
         demand = self._demand(session, request, echo)
@@ -161,7 +190,10 @@ class Distributor:
         bundle = session.bundle
         if bundle is None:
             raise UnavailableError("The first signatures are being made; ask again.")
-        return self._encode(session, request, bundle, echo)
+        answer, is_steady = self._encode(request, bundle, echo)
+        if session.gist == gist:  # the agent may have said something else while this was decided
+            session.answer, session.is_steady = answer, is_steady
+        return answer, is_steady
 
     async def _changed(self, session: Session, wait_s: float) -> bool:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -221,10 +253,10 @@ class Distributor:
         self, session: Session, request: pb.LatestConfigsRequest, echo: tuple[int, str, int] | None
     ) -> Demand:
         host_tags = frozenset(session.tags)
+        known = (client_facts(client, host_tags) for client in request.active_clients)
+        # A Go Agent sends its clients in a new order each time, which is no change.
         clients = tuple(
-            facts
-            for client in request.active_clients
-            if (facts := client_facts(client, host_tags)) is not None
+            sorted((facts for facts in known if facts is not None), key=lambda facts: facts.client_id)
         )
         held: dict[str, Held] = {
             facts.client_id: self.held[facts.client_id] for facts in clients if facts.client_id in self.held
@@ -296,7 +328,8 @@ class Distributor:
             if session is None or session.bundle is bundle:
                 continue
             self._note_delivery(session, view)
-            session.bundle, session.view, session.answer = bundle, view, b""
+            session.bundle, session.view, session.answer, session.is_steady = bundle, view, b"", False
+            session.fresh_until = bundle.signed_at.timestamp() + self._resign_after_s
             for waiter in session.waiters:
                 if not waiter.done():
                     waiter.set_result(None)
@@ -316,56 +349,68 @@ class Distributor:
             if session.last_seen < horizon and not session.waiters
         ]
         for agent_id in silent:
-            del self.sessions[agent_id]
+            identity = self.sessions.pop(agent_id).identity
+            if identity is not None:
+                self._by_identity.pop(identity, None)
 
     # Encoding -----------------------------------------------------------------------------------------
 
     def _encode(
         self,
-        session: Session,
         request: pb.LatestConfigsRequest,
         bundle: Bundle,
         echo: tuple[int, str, int] | None,
-    ) -> bytes:
+    ) -> tuple[bytes, bool]:
+        """The answer, and whether it says nothing new."""
         config = bundle.config
         roots = bundle.roots
-        knows_roots = session.director_root == len(roots.director) and session.config_root == len(
-            roots.config
+        director_root, config_root = (
+            request.current_director_root_version,
+            request.current_config_root_version,
         )
         if (
             echo is not None
-            and knows_roots
+            and director_root == len(roots.director)
+            and config_root == len(roots.config)
             and not request.has_error
             and echo[0] == bundle.version
-            and session.config_version == config.version
+            and request.current_config_snapshot_version == config.version
         ):
-            session.answer = self._steady(bundle)
-            return session.answer
-        session.answer = b""
+            return self._steady(bundle), True
+        lacks = self._lacks(request, bundle, echo)
+        key = (bundle.version, config.version, director_root, config_root, lacks)
+        known = self._full_answers.get(key)
+        if known is not None:
+            return known, False
         response = pb.LatestConfigsResponse()
         metas = response.director_metas
-        _add_roots(metas.roots, roots.director, session.director_root)
+        _add_roots(metas.roots, roots.director, director_root)
         _set(metas.timestamp, bundle.version, bundle.timestamp)
         _set(metas.snapshot, bundle.version, bundle.snapshot)
         _set(metas.targets, bundle.version, bundle.targets)
         others = response.config_metas
-        _add_roots(others.roots, roots.config, session.config_root)
+        _add_roots(others.roots, roots.config, config_root)
         _set(others.timestamp, config.version, config.timestamp)
         _set(others.snapshot, config.version, config.snapshot)
         _set(others.topTargets, config.roles["targets"].version, config.roles["targets"].raw)
         for role in bundle.delegated:
             document = config.roles[role]
             others.delegatedTargets.add(version=document.version, role=role, raw=document.raw)
-        lacks = self._lacks(request, bundle, echo)
         for path, file in bundle.files.items():
             if lacks is None or (path, file.sha256) in lacks:
                 folder, _, name = path.rpartition("/")
                 response.target_files.add(path=f"{folder}/{file.sha256}.{name}", raw=file.raw)
-        return response.SerializeToString()
+        answer = response.SerializeToString()
+        self._full_answers_size += len(answer)
+        if self._full_answers_size > MAX_FULL_ANSWERS_BYTES:
+            self._full_answers.clear()
+            self._full_answers_size = len(answer)
+        self._full_answers[key] = answer
+        return answer, False
 
     def _lacks(
         self, request: pb.LatestConfigsRequest, bundle: Bundle, echo: tuple[int, str, int] | None
-    ) -> set[tuple[str, str]] | None:
+    ) -> frozenset[tuple[str, str]] | None:
         """The files an agent cannot have, None for all: it never says itself what it holds."""
         mine = frozenset((path, file.sha256) for path, file in bundle.files.items())
         if len(self._issued) > 5_000:
@@ -374,7 +419,7 @@ class Distributor:
         if echo is None or request.has_error or request.current_config_snapshot_version == 0:
             return None
         had = self._issued.get(echo[0])
-        return None if had is None else set(mine - had)
+        return None if had is None else mine - had
 
     def _steady(self, bundle: Bundle) -> bytes:
         key = (bundle.version, bundle.config.version)
