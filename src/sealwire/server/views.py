@@ -12,6 +12,7 @@ a path makes tracers switch the product off and on again (ADR 3).
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,17 +41,18 @@ class Content:
     provenance: Mapping[str, str]
     product: str
     merged: Mapping[str, object] | None = None  # the payload, when it was made of several configs
+    released: bool = False  # holds a value for one client alone to give up (ADR 2)
 
     @property
     def sticky(self) -> bool:
         """Whether some tracer may keep a value of it after it is gone (ADR 2)."""
         return self.merged is not None
 
-    def sticky_for(self, language: str) -> dict[str, object]:
-        """The values a tracer of this language would keep."""
+    def sticky_for(self, language: str, tracer_version: str) -> dict[str, object]:
+        """The values a tracer of this language and version would keep."""
         if self.merged is None:
             return {}
-        return PRODUCTS[self.product].sticky_values(self.merged, language)
+        return PRODUCTS[self.product].sticky_values(self.merged, language, tracer_version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +241,7 @@ class Catalogue:
             provenance=dict(merged.provenance),
             product=product,
             merged=merged.payload,
+            released=bool(merged.released),
         )
         return (content,)
 
@@ -264,6 +267,8 @@ class Catalogue:
         subscribers: dict[str, list[ClientFacts]] = {}
         wanted: dict[str, tuple[str, ...]] = {}
         for facts in agent.clients:
+            if not _can_be_signed(facts.client_id):
+                continue  # nothing could be said that is for this client alone
             mine = held.get(facts.client_id, NOTHING_HELD)
             paths: list[str] = []
             for product in facts.products:
@@ -303,38 +308,52 @@ class Catalogue:
         Coarse ones outlive a restart of the application, and a second process of the same service is
         served at once.
         """
-        index = self._products[content.product]
-        if content.merged is None:
-            config_id = next(iter(content.sources))
-            if not self.active[config_id].row.targeting:
-                return ()
+        fields = self._telling_fields(content)
+        if fields == () and len(receivers) == len(subscribers):
+            return ()
         by_attributes: dict[tuple[str, ...], set[str]] = {}
-        for facts in subscribers:
-            by_attributes.setdefault(self._attributes(index, content, facts), set()).add(facts.client_id)
+        if fields:
+            for facts in subscribers:
+                by_attributes.setdefault(_attributes(fields, facts), set()).add(facts.client_id)
         receiving = {facts.client_id for facts in receivers}
         chosen: set[tuple[tuple[str, str], ...]] = set()
         for facts in receivers:
-            attributes = self._attributes(index, content, facts)
-            if index.uses_client or not all(attributes) or not by_attributes[attributes] <= receiving:
+            attributes = _attributes(fields, facts) if fields else ()
+            # An empty predicate field matches everybody: who has an empty attribute is named by id.
+            if fields and all(map(_can_be_signed, attributes)) and by_attributes[attributes] <= receiving:
+                chosen.add(tuple(zip(fields, attributes, strict=True)))
+            else:
                 chosen.add((("clientID", facts.client_id),))
-                continue
-            names = ["service", "environment"]
-            if index.uses_language or content.merged is not None:
-                names.append("language")
-            if index.uses_app_version:
-                names.append("appVersion")
-            chosen.add(tuple(zip(names, attributes, strict=True)))
         return tuple(dict(predicate) for predicate in sorted(chosen))
 
-    @staticmethod
-    def _attributes(index: _OneProduct, content: Content, facts: ClientFacts) -> tuple[str, ...]:
-        # An empty predicate field matches every client, so a client with an empty attribute is named by id.
-        attributes = [facts.service, facts.env]
-        if index.uses_language or content.merged is not None:
-            attributes.append(facts.language)
-        if index.uses_app_version:
-            attributes.append(facts.app_version)
-        return tuple(attributes)
+    def _telling_fields(self, content: Content) -> tuple[str, ...] | None:
+        """The predicate fields that tell who gets a file, now and later; None if only a client id does."""
+        if content.released:
+            return None
+        if content.merged is None:
+            targeting = self.active[next(iter(content.sources))].targeting
+            if targeting.client_id or targeting.tracer_version is not None:
+                return None
+            used = (targeting.service, targeting.env, targeting.language, targeting.app_version)
+            return tuple(field for field, values in zip(_FIELDS, used, strict=True) if values)
+        index = self._products[content.product]
+        if index.uses_client:
+            return None
+        return tuple(_FIELDS) if index.uses_app_version else ("service", "environment", "language")
+
+
+_FIELDS = {"service": "service", "environment": "env", "language": "language", "appVersion": "app_version"}
+_CONTROL = re.compile(r"[\x00-\x1f]")
+MAX_PREDICATE_CHARS = 300
+
+
+def _attributes(fields: Iterable[str], facts: ClientFacts) -> tuple[str, ...]:
+    return tuple(getattr(facts, _FIELDS[field]) for field in fields)
+
+
+def _can_be_signed(text: str) -> bool:
+    """Whether what a client says of itself may stand in a predicate; a strange one must not stop the rest."""
+    return 0 < len(text) <= MAX_PREDICATE_CHARS and _CONTROL.search(text) is None
 
 
 def keeps(language: str, reported: Iterable[str]) -> frozenset[str]:
