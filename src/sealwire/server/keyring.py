@@ -80,7 +80,9 @@ class Keyring:
                 "key_id": key.key_id,
                 "wrapped": key.wrapped.hex(),
             }
-            _write_secret(folder / f"{key.purpose}.json", json.dumps(document, indent=1).encode())
+            # The key id keeps a second try apart from the files of one that was never committed.
+            file = folder / f"{key.purpose}-{key.key_id[:8]}.json"
+            _write_secret(file, json.dumps(document, indent=1).encode())
             signers.append(signer)
         return signers
 

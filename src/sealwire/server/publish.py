@@ -15,7 +15,7 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -230,8 +230,8 @@ class Publisher:
             Agent id -> the bundle it gets, and its view.
         """
         for _attempt in range(5):
-            plan = self._plan(demands, now)
             try:
+                plan = self._plan(demands, now)
                 signed = self._commit(plan)
             except _StaleError:
                 self._load()
@@ -246,8 +246,11 @@ class Publisher:
         plan = _Plan(now)
         org_id = self.organisation.org_id
         now_ms = int(now.timestamp() * 1000)
+        ahead = any(demand.holds_config > self.config_version for demand in demands)
         with self._database.read() as c:
             changed = read.configs_since(c, org_id, self._generation)
+            if ahead and read.domain(c, org_id).config_version != self.config_version:
+                raise _StaleError
         self.catalogue.apply(changed, now_ms=now_ms)
         self._generation = max([self._generation, *(row.generation for row in changed)])
         self.catalogue.expire(now_ms=now_ms)
@@ -257,6 +260,9 @@ class Publisher:
         by_view: dict[str, list[Demand]] = {}
         views: dict[str, View] = {}
         for demand in [*demands, Demand(NOBODY, {})]:
+            if demand.holds_config > self.config_version:
+                # Nobody issued that: signing anew at each of its polls would only wake all the others.
+                demand = replace(demand, holds_config=self.config_version)
             view = self.catalogue.view(demand.agent, demand.held, demand.keeping, published)
             views.setdefault(view.key, view)
             by_view.setdefault(view.key, []).append(demand)
