@@ -8,8 +8,8 @@ What this hides:
 - two dialects. Current Node reads only ``sdk_config`` (names and texts of environment variables), the
   others only ``lib_config``. Each author's ``lib_config`` is translated, and an author's own
   ``sdk_config`` value stands above the translation of the same config.
-- values that stick. Some tracers keep a remote value when its file goes; they are sent the opposite once
-  (docs/adr/0002-giving-values-back.md).
+- values that stick. Some tracers keep a remote value when its file goes; they are sent the opposite once,
+  or no value at all (docs/adr/0002-giving-values-back.md).
 - the target. ``service_target`` is written with the client's own service and env, letter by letter, as
   Python and Node compare them so; who gets a config is decided by its targeting.
 
@@ -59,6 +59,12 @@ _STICKY: Mapping[str, Mapping[str, bool]] = {
     },
     "go": {"tracing_enabled": False},
 }
+
+
+def _goes_by_files_that_are_gone(language: str, tracer_version: str) -> bool:
+    """ddtrace 3.x applies a file that was removed, any setting of it, until the next one comes."""
+    return language == "python" and tracer_version.startswith("3.")
+
 
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*\Z", re.ASCII)
 
@@ -301,11 +307,13 @@ def _merge(sources: Sequence[Source], client: ClientFacts, held: Mapping[str, ob
         sdk |= variables
         provenance |= {at(_LIB, key): source.config_id for key in given}
         provenance |= {at(_SDK, name): source.config_id for name in variables}
-    released = {
+    released: dict[str, object] = {
         key: not kept
         for key, kept in _STICKY.get(client.language, {}).items()
         if held.get(key) is kept and key not in lib
     }
+    # Told to have no value, it also forgets the file that had one.
+    released |= {key: None for key in _LIB_SETTINGS if key in held and held[key] is None and key not in lib}
     if not (lib or sdk or released):
         return Merged(payload={}, provenance={})
     payload: dict[str, object] = {
@@ -324,9 +332,13 @@ def _merge(sources: Sequence[Source], client: ClientFacts, held: Mapping[str, ob
     )
 
 
-def _sticky_values(payload: Payload, language: str) -> dict[str, object]:
+def _sticky_values(payload: Payload, language: str, tracer_version: str) -> dict[str, object]:
     lib = _section(payload, "lib_config")
-    return {key: kept for key, kept in _STICKY.get(language, {}).items() if lib.get(key) is kept}
+    sticky = _STICKY.get(language, {})
+    kept: dict[str, object] = {key: value for key, value in sticky.items() if lib.get(key) is value}
+    if _goes_by_files_that_are_gone(language, tracer_version):
+        kept |= {key: None for key in _LIB_SETTINGS if key in lib and key not in sticky}
+    return kept
 
 
 def _worth_knowing(payload: Payload, _others: Others) -> Iterator[Problem]:

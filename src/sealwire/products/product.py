@@ -84,14 +84,14 @@ class Merged:
 
 Merge: TypeAlias = Callable[[Sequence[Source], ClientFacts, Mapping[str, object]], Merged]
 Compare: TypeAlias = Callable[[Payload, Others], Iterable[Problem]]
-Sticky: TypeAlias = Callable[[Payload, str], dict[str, object]]
+Sticky: TypeAlias = Callable[[Payload, str, str], dict[str, object]]
 
 
 def _nothing(_payload: Payload, _others: Others) -> Iterable[Problem]:
     return ()
 
 
-def _nothing_sticks(_payload: Payload, _language: str) -> dict[str, object]:
+def _nothing_sticks(_payload: Payload, _language: str, _tracer_version: str) -> dict[str, object]:
     return {}
 
 
@@ -179,13 +179,13 @@ class Product:
             raise RuntimeError(f"{self.name} is not merged")
         return self.merger(sources, client, held or {})
 
-    def sticky_values(self, payload: Payload, language: str) -> dict[str, object]:
-        """Settings in a delivered file that its tracer keeps when the file goes.
+    def sticky_values(self, payload: Payload, language: str, tracer_version: str = "") -> dict[str, object]:
+        """Settings in a delivered file that its tracer keeps when the file goes; null where any value is.
 
         To be kept per runtime id and passed to the next merges as ``held``: added when the file is sent,
         put in place of all that was kept when the client reports the file.
         """
-        return self.sticker(payload, language)
+        return self.sticker(payload, language, tracer_version)
 
     def render(self, payload: Payload) -> bytes:
         """The bytes of a file: UTF-8 JSON, sorted keys, no spaces."""

@@ -287,7 +287,12 @@ class Distributor:
                 state = reported.get(path)
                 if not content.sticky or file is None or state is None or state[:2] != (file.version, 2):
                     continue
-                self._hold(client.id, content.product, content.sticky_for(client.client_tracer.language))
+                tracer = client.client_tracer
+                self._hold(
+                    client.id,
+                    content.product,
+                    content.sticky_for(tracer.language, tracer.tracer_version),
+                )
 
     def _hold(self, client_id: str, product: str, values: Mapping[str, object]) -> None:
         mine = {**self.held.get(client_id, {})}
@@ -312,7 +317,7 @@ class Distributor:
                 content, _ = view.entries[path]
                 if not content.sticky:
                     continue
-                values = content.sticky_for(facts.language)
+                values = content.sticky_for(facts.language, facts.tracer_version)
                 if values:
                     before = self.held.get(facts.client_id, {}).get(content.product, {})
                     self._hold(facts.client_id, content.product, {**before, **values})

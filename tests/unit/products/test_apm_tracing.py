@@ -313,6 +313,28 @@ def test_nothing_is_given_back_while_another_config_still_says_something() -> No
     assert merged.released == {"$.lib_config.code_origin_enabled": False}
 
 
+def test_ddtrace_3_is_told_to_have_no_value_before_its_file_goes() -> None:
+    """It goes on applying a file that was removed, until the next one comes."""
+    delivered = PRODUCT.merge(
+        [source("a", 1, lib(tracing_sampling_rate=0.5, dynamic_instrumentation_enabled=True))], PYTHON
+    )
+    held = PRODUCT.sticky_values(delivered.payload, "python", "3.19.9")
+
+    released = PRODUCT.merge([], PYTHON, held=held)
+
+    assert held == {"tracing_sampling_rate": None, "dynamic_instrumentation_enabled": True}
+    assert settings(released) == {"tracing_sampling_rate": None, "dynamic_instrumentation_enabled": False}
+    assert released.released.keys() == {
+        "$.lib_config.tracing_sampling_rate",
+        "$.lib_config.dynamic_instrumentation_enabled",
+    }
+    assert PRODUCT.check(released.payload) == ()
+    assert PRODUCT.sticky_values(released.payload, "python", "3.19.9") == {}
+    assert PRODUCT.sticky_values(delivered.payload, "python", "4.16.0").keys() == {
+        "dynamic_instrumentation_enabled"
+    }
+
+
 def test_what_is_held_of_no_sticky_setting_is_ignored() -> None:
     assert not PRODUCT.merge([], PYTHON, held={"tracing_enabled": True, "unheard_of": True})
 
