@@ -213,7 +213,9 @@ class Distributor:
         session.tags = tuple(request.tags[:200])
         session.version = request.agentVersion[:100]
         session.has_error = request.has_error
-        session.error = request.error[:2000] if request.has_error else ""
+        session.error = request.error[
+            :2000
+        ]  # clock skew is told without has_error: the update itself was good
         session.config_version = request.current_config_snapshot_version
         session.director_root = request.current_director_root_version
         session.config_root = request.current_config_root_version

@@ -328,8 +328,10 @@ async def list_agents(tenant: Tenant) -> dict[str, Any]:
         current = session.bundle.version if session is not None and session.bundle is not None else None
         if now - seen > 120:
             state = "silent"
-        elif agent.error:
-            state = "refused" if agent.error.startswith("tuf:") else "failed"
+        elif agent.error.startswith("tuf:"):
+            state = "refused"
+        elif agent.error.startswith("api:"):
+            state = "failed"
         elif current is not None and agent.director_version < current:
             state = "behind"
         else:
