@@ -2,7 +2,8 @@
 
 A poll never waits for the database. What changed is queued, and one task writes the queue about twice a
 second; what only says "still here" is written every quarter of a minute. A crash may lose the last half
-second of reports: agents repeat their reports with every poll, so nothing is lost for good.
+second of reports: agents repeat their reports with every poll, so nothing is lost for good. What could not
+be written is kept and tried again. Texts and numbers are made to fit any database here, at the door.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ FLUSH_EVERY_S = 0.5
 LAST_SEEN_EVERY_S = 15.0
 FORGET_CLIENTS_AFTER_S = 7 * 86400
 MAX_ERROR_CHARS = 2000
+MAX_FACT_CHARS = 300
+MAX_CLIENT_ID_CHARS = 200
+MAX_NUMBER = 2**53
+MAX_APPLY_STATE = 2**15
 
 Reported = dict[str, tuple[int, int, str]]  # path -> version, apply state, error
 
@@ -53,9 +58,10 @@ class Observer:
             self._known_agents = {row.agent_id: row for row in read.agents(c, org_id)}
             for client in read.clients(c, org_id):
                 self._first_seen[client.client_id] = client.first_seen_ms
-            self._known_deliveries: dict[str, Reported] = {}
+            # Outlives sessions: a client that was away for a while did not acknowledge anew.
+            self._reported: dict[str, Reported] = {}
             for delivery in read.deliveries(c, org_id):
-                self._known_deliveries.setdefault(delivery.client_id, {})[delivery.path] = (
+                self._reported.setdefault(delivery.client_id, {})[delivery.path] = (
                     delivery.version,
                     delivery.apply_state,
                     delivery.apply_error,
@@ -83,7 +89,7 @@ class Observer:
         for client in request.active_clients:
             if not client.id:
                 continue
-            client_id = client.id[:200]
+            client_id = storable(client.id, MAX_CLIENT_ID_CHARS)
             live.add(client_id)
             self._record_client(session, client, client_id, now_ms)
         for client_id in [known for known in session.reported if known not in live]:
@@ -96,42 +102,44 @@ class Observer:
             client_id=client_id,
             agent_id=session.agent_id,
             facts={
-                "runtime_id": tracer.runtime_id,
-                "service": tracer.service,
-                "env": tracer.env,
-                "language": tracer.language,
-                "tracer_version": tracer.tracer_version,
-                "app_version": tracer.app_version,
-                "tags": list(tracer.tags[:50]),
-                "extra_services": list(tracer.extra_services[:50]),
-                "products": sorted(client.products),
+                "runtime_id": storable(tracer.runtime_id),
+                "service": storable(tracer.service),
+                "env": storable(tracer.env),
+                "language": storable(tracer.language),
+                "tracer_version": storable(tracer.tracer_version),
+                "app_version": storable(tracer.app_version),
+                "tags": [storable(tag) for tag in tracer.tags[:50]],
+                "extra_services": [storable(name) for name in tracer.extra_services[:50]],
+                "products": sorted(storable(product) for product in client.products[:200]),
                 "kind": "tracer" if client.is_tracer else "agent" if client.is_agent else "updater",
             },
             first_seen_ms=first_seen_ms,
             last_seen_ms=now_ms,
-            error=client.state.error[:MAX_ERROR_CHARS] if client.state.has_error else "",
-            targets_version=client.state.targets_version,
+            error=storable(client.state.error, MAX_ERROR_CHARS) if client.state.has_error else "",
+            targets_version=min(client.state.targets_version, MAX_NUMBER),
         )
         self._clients[client_id] = row
         self._client_seen[client_id] = (row, session.last_seen)
-        before = session.reported.get(client_id)
-        if before is None:
-            before = self._known_deliveries.pop(client_id, {})
+        before = self._reported.get(client_id, {})
         after: Reported = {}
         for state in client.state.config_states:
-            path = f"datadog/{self.org_id}/{state.product}/{state.id}/config"[:300]
-            after[path] = (state.version, state.apply_state, state.apply_error[:MAX_ERROR_CHARS])
+            path = storable(f"datadog/{self.org_id}/{state.product}/{state.id}/config")
+            after[path] = (
+                min(state.version, MAX_NUMBER),
+                min(state.apply_state, MAX_APPLY_STATE),
+                storable(state.apply_error, MAX_ERROR_CHARS),
+            )
         for path, value in after.items():
             if before.get(path) != value:
                 self._deliveries[client_id, path] = rows.DeliveryRow(client_id, path, *value, now_ms)
         for path in before:
             if path not in after:
                 self._deliveries[client_id, path] = None
-        session.reported[client_id] = after
+        session.reported[client_id] = self._reported[client_id] = after
 
     def remember_held(self, client_id: str, product: str, values: Mapping[str, object]) -> None:
         """Queue what a client holds by itself; empty forgets it."""
-        self._held[client_id, product] = dict(values)
+        self._held[storable(client_id, MAX_CLIENT_ID_CHARS), product] = dict(values)
 
     def alarm(self, kind: str, subject: str, message: str) -> None:
         """Queue an alarm, once until it is resolved."""
@@ -151,6 +159,8 @@ class Observer:
                     await self.flush()
                 except SealwireError as error:
                     log.warning("reports not written yet", code=error.code, detail=error.detail)
+                except Exception:
+                    log.exception("reports dropped")
         finally:
             await self.flush()
 
@@ -173,7 +183,16 @@ class Observer:
         if not (agents or clients or deliveries or held or alarms):
             return
         agent_rows = [_agent_row(session) for session in agents.values()]
-        await asyncio.to_thread(self._write, agent_rows, list(clients.values()), deliveries, held, alarms)
+        try:
+            await asyncio.to_thread(self._write, agent_rows, list(clients.values()), deliveries, held, alarms)
+        except SealwireError:
+            # What was said since is newer.
+            self._agents = agents | self._agents
+            self._clients = clients | self._clients
+            self._deliveries = deliveries | self._deliveries
+            self._held = held | self._held
+            self._alarms = alarms | self._alarms
+            raise
 
     def _still_here(self, now: float) -> dict[str, rows.ClientRow]:
         """Clients of agents that asked lately, with a fresh time; who has gone is forgotten here."""
@@ -219,10 +238,24 @@ class Observer:
             for (kind, subject), message in alarms.items():
                 write.raise_alarm(c, self.org_id, at_ms=now_ms, kind=kind, subject=subject, message=message)
 
-    def forget_old(self) -> None:
-        """Drop clients not seen for a week."""
-        with self._database.write() as c:
-            write.forget_clients(c, self.org_id, before_ms=int((time.time() - FORGET_CLIENTS_AFTER_S) * 1000))
+    async def forget_old(self) -> list[str]:
+        """Drop clients not seen for a week; returns who they were."""
+        before_ms = int((time.time() - FORGET_CLIENTS_AFTER_S) * 1000)
+
+        def drop() -> list[str]:
+            with self._database.write() as c:
+                return write.forget_clients(c, self.org_id, before_ms=before_ms)
+
+        forgotten = await asyncio.to_thread(drop)
+        for client_id in forgotten:
+            self._reported.pop(client_id, None)
+            self._first_seen.pop(client_id, None)
+        return forgotten
+
+
+def storable(text: str, limit: int = MAX_FACT_CHARS) -> str:
+    """A text as every database takes it: bounded, and without the one character PostgreSQL refuses."""
+    return text[:limit].replace("\0", "\ufffd")
 
 
 def _agent_row(session: Session) -> rows.AgentRow:

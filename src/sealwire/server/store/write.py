@@ -358,13 +358,16 @@ def put_deliveries(
         c.execute(sa.delete(t.deliveries).where(k.org_id == org_id, k.client_id == client_id, k.path == path))
 
 
-def forget_clients(c: sa.Connection, org_id: int, *, before_ms: int) -> None:
-    """Drop clients nobody has seen since, with all that is kept of them."""
+def forget_clients(c: sa.Connection, org_id: int, *, before_ms: int) -> list[str]:
+    """Drop clients nobody has seen since, with all that is kept of them; returns their ids."""
     k = t.clients.c
     old = sa.select(k.client_id).where(k.org_id == org_id, k.last_seen_ms < before_ms)
     for table in (t.deliveries, t.held_values):
         c.execute(sa.delete(table).where(table.c.org_id == org_id, table.c.client_id.in_(old)))
-    c.execute(sa.delete(t.clients).where(k.org_id == org_id, k.last_seen_ms < before_ms))
+    gone = c.execute(
+        sa.delete(t.clients).where(k.org_id == org_id, k.last_seen_ms < before_ms).returning(k.client_id)
+    )
+    return [row.client_id for row in gone]
 
 
 def add_audit(
