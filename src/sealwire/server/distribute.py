@@ -23,7 +23,7 @@ import structlog
 from sealwire.errors import MalformedError, UnavailableError
 from sealwire.products import ClientFacts
 from sealwire.server import outline
-from sealwire.server.observe import Observer
+from sealwire.server.observe import MAX_CLIENT_ID_CHARS, Observer, storable
 from sealwire.server.outline import Gist, Identity
 from sealwire.server.publish import Bundle, Demand, Publisher
 from sealwire.server.reconciler import Reconciler
@@ -141,13 +141,13 @@ class Distributor:
         return session
 
     def _session(self, identity: Identity, request: pb.LatestConfigsRequest) -> Session:
-        agent_id = f"{request.hostname}:{request.agent_uuid}"[:200]
+        agent_id = storable(f"{request.hostname}:{request.agent_uuid}", 200)
         session = self.sessions.get(agent_id)
         now = time.time()
         if session is None:
             if len(self.sessions) >= MAX_SESSIONS:
                 raise UnavailableError("Too many agents on one control plane; add a replica.")
-            session = Session(agent_id, request.hostname[:300], first_seen=now)
+            session = Session(agent_id, storable(request.hostname, 300), first_seen=now)
             session.first_seen, session.reported = self._observer.known(agent_id, now)
             self.sessions[agent_id] = session
         session.last_seen = now
@@ -211,11 +211,9 @@ class Distributor:
         self, session: Session, request: pb.LatestConfigsRequest, echo: tuple[int, str, int] | None
     ) -> None:
         session.tags = tuple(request.tags[:200])
-        session.version = request.agentVersion[:100]
+        session.version = storable(request.agentVersion, 100)
         session.has_error = request.has_error
-        session.error = request.error[
-            :2000
-        ]  # clock skew is told without has_error: the update itself was good
+        session.error = storable(request.error, 2000)  # without has_error it tells of a clock that is off
         session.config_version = request.current_config_snapshot_version
         session.director_root = request.current_director_root_version
         session.config_root = request.current_config_root_version
@@ -332,9 +330,14 @@ class Distributor:
     def _settle(self, outcomes: Mapping[str, tuple[Bundle, View]]) -> None:
         for agent_id, (bundle, view) in outcomes.items():
             session = self.sessions.get(agent_id)
-            if session is None or session.bundle is bundle:
+            if session is None:
+                continue
+            if session.bundle is bundle and session.view is not None and session.view.wanted == view.wanted:
                 continue
             self._note_delivery(session, view)
+            if session.bundle is bundle:
+                session.view = view  # the same files, for other clients
+                continue
             session.bundle, session.view, session.answer, session.is_steady = bundle, view, b"", False
             session.fresh_until = bundle.signed_at.timestamp() + self._resign_after_s
             for waiter in session.waiters:
@@ -445,7 +448,7 @@ class Distributor:
 
 def client_facts(client: pb.Client, host_tags: frozenset[str]) -> ClientFacts | None:
     """What a decision may rest on, from a client as its agent sent it; None if it is no tracer."""
-    if not client.id or not client.is_tracer:
+    if not 0 < len(client.id) <= MAX_CLIENT_ID_CHARS or not client.is_tracer:
         return None
     tracer = client.client_tracer
     try:
@@ -453,7 +456,7 @@ def client_facts(client: pb.Client, host_tags: frozenset[str]) -> ClientFacts | 
     except MalformedError:
         bits = frozenset()
     return ClientFacts(
-        client_id=client.id[:200],
+        client_id=client.id,
         runtime_id=tracer.runtime_id,
         service=tracer.service,
         env=tracer.env,
