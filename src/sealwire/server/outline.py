@@ -15,6 +15,12 @@ from google.protobuf.message import DecodeError
 
 from sealwire.errors import MalformedError
 from sealwire.wire import remoteconfig_pb2 as pb
+from sealwire.wire.limits import (
+    MAX_AGENT_CLIENTS,
+    MAX_LATEST_CONFIGS_REQUEST_BYTES,
+    check_count,
+    check_size,
+)
 
 _BYTES = descriptor_pb2.FieldDescriptorProto.TYPE_BYTES
 _UINT64 = descriptor_pb2.FieldDescriptorProto.TYPE_UINT64
@@ -57,11 +63,14 @@ def read(body: bytes) -> tuple[Identity, Gist]:
 
     Raises:
         MalformedError: Not a protobuf message.
+        OversizeError: Too large, or with too many clients.
     """
+    check_size("request for configurations", len(body), MAX_LATEST_CONFIGS_REQUEST_BYTES)
     try:
         poll = _Poll.FromString(body)
     except DecodeError as error:
         raise MalformedError("The request is not a LatestConfigsRequest.") from error
+    check_count("clients of an agent", len(poll.clients), MAX_AGENT_CLIENTS)
     identity = Identity(poll.hostname, poll.agent_uuid)
     clients = []
     for client in poll.clients:
