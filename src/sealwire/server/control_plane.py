@@ -10,6 +10,7 @@ import structlog
 
 from sealwire import __version__
 from sealwire.clock import utc_now
+from sealwire.errors import SealwireError
 from sealwire.server import certificate, organisation
 from sealwire.server.access import Access
 from sealwire.server.keyring import Keyring
@@ -87,8 +88,11 @@ class ControlPlane:
         """Write when keys were used, and read what other replicas changed."""
         while True:
             await asyncio.sleep(KEYS_EVERY_S)
-            await asyncio.to_thread(self.access.flush_use)
-            await asyncio.to_thread(self.access.reload)
+            try:
+                await asyncio.to_thread(self.access.flush_use)
+                await asyncio.to_thread(self.access.reload)
+            except SealwireError as error:
+                log.warning("keys not read again yet", code=error.code, detail=error.detail)
 
     async def create_organisation(self, name: str, *, by: str) -> tuple[rows.Organisation, str]:
         """A new organisation, at work, and an administrator's application key for it."""

@@ -104,7 +104,11 @@ class Reconciler:
             await asyncio.to_thread(self._publisher.jump, director_above=jump[0], config_above=jump[1])
         if self._reload:
             self._reload = False
-            await asyncio.to_thread(self._publisher.reload)
+            try:
+                await asyncio.to_thread(self._publisher.reload)
+            except SealwireError:
+                self._reload = True
+                raise
         demands = self._demands()
         outcomes = await asyncio.to_thread(self._publisher.reconcile, demands, now=utc_now())
         self._settle(outcomes)

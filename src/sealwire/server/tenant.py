@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
+import structlog
+
+from sealwire.errors import SealwireError
 from sealwire.server import organisation as organisations
 from sealwire.server.author import Author
 from sealwire.server.distribute import Distributor
@@ -18,6 +21,8 @@ from sealwire.server.reconciler import Reconciler
 from sealwire.server.settings import ServerSettings
 from sealwire.server.store import read, rows
 from sealwire.server.store.database import Database
+
+log = structlog.get_logger()
 
 UPKEEP_S = 60.0
 SHOW_CLIENTS_FOR_S = 86400
@@ -65,14 +70,22 @@ class Tenant:
 
     async def _upkeep(self) -> None:
         while True:
-            self.distributor.forget_silent()
-            await asyncio.to_thread(self.observer.forget_old)
-            await asyncio.to_thread(self._renew_roots)
+            try:
+                self.distributor.forget_silent()
+                for client_id in await self.observer.forget_old():
+                    self.distributor.held.pop(client_id, None)
+                if await asyncio.to_thread(self._renew_roots):
+                    self.reconciler.reload()
+            except SealwireError as error:
+                log.warning("upkeep not done yet", code=error.code, reason=error.public, detail=error.detail)
+            except Exception:
+                log.exception("upkeep failed")
             await asyncio.sleep(UPKEEP_S)
 
-    def _renew_roots(self) -> None:
+    def _renew_roots(self) -> bool:
         """Roots whose keys are on this server are renewed in time: a dead root stops every agent."""
         now = self._clock()
+        renewed = False
         for repository in organisations.REPOSITORIES:
             chain = getattr(self.publisher.roots, repository)
             summary = organisations.root_summary(
@@ -82,6 +95,7 @@ class Tenant:
                 continue
             if self.organisation.roots_on_server:
                 self.rotate(repository, recover=False, by="root renewal")
+                renewed = True
             else:
                 self.observer.alarm(
                     "root-expires",
@@ -89,10 +103,11 @@ class Tenant:
                     f"Root {summary['version']} of the {repository} repository expires on "
                     f"{summary['expires']}: its holders must sign the next one, or every agent stops.",
                 )
+        return renewed
 
     def rotate(self, repository: str, *, recover: bool, by: str) -> int:
-        """Sign the next root of a repository and let everything follow it (blocking)."""
-        version = organisations.rotate(
+        """Sign the next root of a repository (blocking); ``reconciler.reload`` makes everything follow it."""
+        return organisations.rotate(
             self._database,
             self._keyring,
             self.organisation,
@@ -101,8 +116,6 @@ class Tenant:
             by=by,
             now=self._clock(),
         )
-        self.reconciler.reload()
-        return version
 
     # What people look at ------------------------------------------------------------------------------
 
