@@ -43,6 +43,11 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
 
+def digest_sent(secret: str) -> str:
+    """The digest of a key as somebody sent it: spaces around it are not meant, and nothing is that long."""
+    return digest(secret.strip()[:MAX_KEY_CHARS])
+
+
 class Access:
     """All live keys, in memory."""
 
@@ -69,7 +74,11 @@ class Access:
 
     def agent_key(self, secret: str) -> AgentKey | None:
         """The live API key with this secret, or None."""
-        key = self._api.get(digest(secret.strip()[:MAX_KEY_CHARS]))
+        return self.agent_key_of(digest_sent(secret))
+
+    def agent_key_of(self, sha256: str) -> AgentKey | None:
+        """The live API key with this digest, or None; notes that it was used."""
+        key = self._api.get(sha256)
         if key is not None:
             self._used[key.key_id] = int(time.time() * 1000)
         return key
@@ -80,7 +89,7 @@ class Access:
         Raises:
             UnauthenticatedError: Nobody.
         """
-        principal = self._application.get(digest(secret.strip()[:MAX_KEY_CHARS]))
+        principal = self._application.get(digest_sent(secret))
         if principal is None:
             raise UnauthenticatedError("The application key is not known here. Run `sealwire login`.")
         return principal

@@ -32,7 +32,7 @@ from litestar.types import ASGIApp
 from sealwire import __version__
 from sealwire.errors import SealwireError, SettingsError
 from sealwire.server import backup, settings
-from sealwire.server.api import admin, problems
+from sealwire.server.api import admin, fast_lane, problems
 from sealwire.server.api.remote_config import MachineApi, Receive, Scope, Send
 from sealwire.server.control_plane import ControlPlane
 from sealwire.server.metrics import render
@@ -90,14 +90,15 @@ def build(plane: ControlPlane) -> tuple[Any, MachineApi]:
 async def serve(plane: ControlPlane) -> None:
     """Listen until told to stop."""
     chosen = plane.settings
-    application, _ = build(plane)
+    application, machine = build(plane)
     listener = _listen(chosen.listen, chosen.port)
     port = listener.getsockname()[1]
     plane.url = chosen.url(port)
     config = uvicorn.Config(
         application,
         loop="uvloop",
-        http="httptools",
+        http=fast_lane.protocol(machine),
+        ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
