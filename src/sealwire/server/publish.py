@@ -354,16 +354,16 @@ class Publisher:
     def _usable(self, key: str, view: View, demands: Iterable[Demand], plan: _Plan) -> Bundle | None:
         bundle = self.bundles.get(key)
         if bundle is None and not any(path in plan.files for path in view.entries):
-            bundle = self._revive(key, view, plan)
+            bundle = self._revive(key, view)
         if bundle is None or bundle.roots.epoch != self.roots.epoch:
             return None
         if plan.now - bundle.signed_at > self._settings.resign_after:
             return None
         return bundle if all(demand.can_take(bundle) for demand in demands) else None
 
-    def _revive(self, key: str, view: View, plan: _Plan) -> Bundle | None:
-        """The bundle of a view as the ledger has it, after a restart, if its publication is today's."""
-        if self.config is None or plan.sign_config:
+    def _revive(self, key: str, view: View) -> Bundle | None:
+        """The bundle of a view as the ledger has it, after a restart, with the publication it is of."""
+        if self.config is None or self.config.epoch != self.roots.epoch:
             return None
         with self._database.read() as c:
             row = read.ledger_newest(c, self.organisation.org_id, key)
@@ -372,14 +372,41 @@ class Publisher:
             or row.targets is None
             or row.snapshot is None
             or row.timestamp is None
-            or row.config_version != self.config.version
             or row.key_epoch != self.roots.epoch
             or sha256_hex(row.targets + row.snapshot + row.timestamp) != row.sha256
         ):
             return None
-        bundle = self._bundle(row, view, self.config, row.targets, row.snapshot, row.timestamp)
+        config = self._publication(row.config_version)
+        if config is None:
+            return None
+        bundle = self._bundle(row, view, config, row.targets, row.snapshot, row.timestamp)
         self.bundles[key] = bundle
         return bundle
+
+    def _publication(self, version: int) -> ConfigRepository | None:
+        """A publication of the config repository under the present keys, None if it is not kept."""
+        held = [self.config, *(bundle.config for bundle in self.bundles.values())]
+        for config in held:
+            if config is not None and config.version == version:
+                return config
+        with self._database.read() as c:
+            org_id = self.organisation.org_id
+            ends = read.documents(c, org_id, {"timestamp": version, "snapshot": version})
+            if len(ends) < 2:
+                return None
+            meta = orjson.loads(ends["snapshot"].raw)["signed"]["meta"]
+            wanted = {name.removesuffix(".json"): entry["version"] for name, entry in meta.items()}
+            roles = read.documents(c, org_id, wanted)
+        if roles.keys() != wanted.keys():
+            return None
+        return ConfigRepository(
+            version=version,
+            epoch=self.roots.epoch,
+            signed_at=datetime.fromtimestamp(ends["timestamp"].signed_ms / 1000, UTC),
+            timestamp=ends["timestamp"].raw,
+            snapshot=ends["snapshot"].raw,
+            roles=roles,
+        )
 
     def _bundle(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -130,6 +131,17 @@ def current_documents(c: sa.Connection, org_id: int) -> list[rows.DocumentRow]:
         .where(d.c.org_id == org_id)
     )
     return [rows.DocumentRow(row.role, row.version, row.raw, row.signed_ms) for row in result]
+
+
+def documents(c: sa.Connection, org_id: int, versions: Mapping[str, int]) -> dict[str, rows.DocumentRow]:
+    """Documents of the config repository at these versions, by role; what is kept no more is missing."""
+    d = t.config_documents.c
+    result = c.execute(
+        sa.select(t.config_documents).where(
+            d.org_id == org_id, sa.tuple_(d.role, d.version).in_(list(versions.items()))
+        )
+    )
+    return {row.role: rows.DocumentRow(row.role, row.version, row.raw, row.signed_ms) for row in result}
 
 
 def ledger_newest(c: sa.Connection, org_id: int, view_key: str) -> rows.LedgerRow | None:
