@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from sealwire.errors import MalformedError, OversizeError, SealwireError, UnavailableError, UntrustedError
+from sealwire.errors import OversizeError, SealwireError, UnavailableError, UntrustedError
 from sealwire.server.access import Access, AgentKey, digest_sent
 from sealwire.server.tenant import Tenant
 from sealwire.wire import remoteconfig_pb2 as pb
@@ -113,7 +113,7 @@ class MachineApi:
             return None
         try:
             answer = tenant.distributor.fast_answer(body)
-        except MalformedError:
+        except UntrustedError:
             return None
         if answer is not None:
             self.answers[_ANSWERED] += 1
