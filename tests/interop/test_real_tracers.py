@@ -105,9 +105,12 @@ def test_a_config_written_first_waits_for_its_product(
         control_plane.api.wait_until_acknowledged("shop", denied)
 
 
+@pytest.mark.parametrize(
+    "finer", [{}, {"app_version": "1.2.3"}, {"tracer_version": ">=1"}], ids=["service", "version", "tracer"]
+)
 @pytest.mark.parametrize("tracer", TRACERS)
-def test_blocking_never_lapses_while_its_service_gets_more_configs(
-    tracer: str, control_plane: ControlPlane, agent: Agent, tmp_path: Path
+def test_blocking_survives_more_configs_for_its_service(
+    tracer: str, finer: dict[str, str], control_plane: ControlPlane, agent: Agent, tmp_path: Path
 ) -> None:
     """A tracer that is told to swap one ASM_FEATURES path for another may switch off for good."""
     with start_app(tracer, agent_url=agent.url, log_folder=tmp_path) as app:
@@ -115,7 +118,7 @@ def test_blocking_never_lapses_while_its_service_gets_more_configs(
         assert_blocks(app)
 
         mode = control_plane.api.create(
-            "ASM_FEATURES", {"auto_user_instrum": {"mode": "identification"}}, service="shop"
+            "ASM_FEATURES", {"auto_user_instrum": {"mode": "identification"}}, service="shop", **finer
         )
         wait_until(
             lambda: (
