@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 INTEROP := .cache/interop
+# Every module in bench/ but those the others stand on.
+BENCH ?= $(filter-out __init__ harness floor fleet, $(basename $(notdir $(wildcard bench/*.py))))
 UV := PYTHON=$(PYTHON) tools/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock"
@@ -37,9 +39,8 @@ format: $(STAMPS)/dev ## write the code the way `check` wants it
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: $(STAMPS)/dev ## every benchmark: prints tables, writes bench/results/
-	@for script in bench/bench_*.py; do \
-		[ -e "$$script" ] || continue; echo "== $$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; done
+bench: $(STAMPS)/dev ## every benchmark, or BENCH="polls verify": prints tables, writes bench/results/
+	@for name in $(BENCH); do echo "== $$name"; $(BIN)/python -m "bench.$$name" $(ARGS) || exit 1; done
 
 soak: $(STAMPS)/dev interop ## the long tests: crashes, floods, hours
 	@tools/system_packages.sh
