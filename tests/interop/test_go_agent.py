@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,6 +102,25 @@ def test_a_config_for_its_service_arrives_byte_for_byte_changes_in_place_and_goe
 
     assert path not in third.stored
     assert third.payload("ASM_FEATURES") == ON
+    assert agent.complaints() == []
+
+
+def test_a_file_it_once_had_and_dropped_comes_again(control_plane: ControlPlane, agent: GoAgent) -> None:
+    api = control_plane.api
+    config = api.create("ASM_DATA", denied("203.0.113.7"), service="shop")
+    first = agent.wait_for(lambda seen: seen.files, "the file")
+
+    def aim(config: dict[str, Any], service: str) -> dict[str, Any]:
+        body = {"expected_revision": config["revision"], "targeting": {"service": [service]}}
+        aimed: dict[str, Any] = api.put(f"/configs/{config['id']}", body)
+        return aimed
+
+    config = aim(config, "billing")
+    agent.wait_for(lambda seen: not seen.files and not seen.stored, "the file is gone")
+    aim(config, "shop")
+    agent.wait_for(lambda seen: seen.files == first.files, "the file is back")
+
+    assert agent.pictures()[-1].stored == list(first.files)
     assert agent.complaints() == []
 
 

@@ -1,3 +1,5 @@
+// To take a newer Agent, `go get` the five modules below at its version. Not `go mod tidy`: it also wants
+// what the tests of those modules need, and not all of that is published.
 module sealwire.test/goagent
 
 go 1.26.0
