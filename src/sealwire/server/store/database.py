@@ -18,7 +18,7 @@ import alembic.config
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from sealwire.errors import SettingsError, UnavailableError
+from sealwire.errors import ConflictError, SettingsError, UnavailableError
 
 
 class Database:
@@ -36,16 +36,30 @@ class Database:
             event.listen(self._engine, "connect", _set_up_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
         self._writing = self._engine.execution_options(sealwire_write=True)
+        self._reading = (
+            self._engine
+            if self.is_sqlite  # whose every transaction sees one state
+            else self._engine.execution_options(isolation_level="REPEATABLE READ")
+        )
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """A transaction that only reads; sees one state of the database."""
-        with _unavailable(), self._engine.begin() as connection:
+        """A transaction that only reads; sees one state of the database.
+
+        Raises:
+            UnavailableError: The database does not answer.
+        """
+        with _unavailable(), self._reading.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """A transaction that writes: all of it, or nothing."""
+        """A transaction that writes: all of it, or nothing.
+
+        Raises:
+            UnavailableError: The database does not answer.
+            ConflictError: There is a row with the same key already.
+        """
         with _unavailable(), self._writing.begin() as connection:
             yield connection
 
@@ -94,14 +108,17 @@ def _unavailable() -> Iterator[None]:
         raise UnavailableError(
             "The database does not answer; nothing was changed. Try again.", detail=str(error)
         ) from error
+    except sa.exc.IntegrityError as error:
+        # The statement's values, secrets among them, stay out of logs.
+        raise ConflictError("Somebody else made the same thing first; look again.") from error.orig
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # the begin event speaks for itself
     cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout=10000")
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA busy_timeout=10000")
     cursor.close()
 
 
