@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 
+from sealwire.errors import UnavailableError
 from sealwire.products import PRODUCTS
 from sealwire.server.keyring import Keyring, WrappedKey
 from sealwire.server.organisation import CONFIG_ONLINE, DIRECTOR_ONLINE, ECHO, PUBLISHER
@@ -45,6 +46,7 @@ BIN_ABOVE = 200  # files of one product; beyond, its role is split by the first 
 TOP_TARGETS_LIFETIME = timedelta(days=365)
 PRODUCT_ROLE_LIFETIME = timedelta(days=90)
 HASHES_UP_TO = 64  # roles in a snapshot that also says lengths and hashes; beyond, versions only
+MAX_RACES = 20  # each one that is lost means that another replica got on
 NOBODY = AgentFacts(agent_id="", host_tags=frozenset(), clients=())
 
 
@@ -228,8 +230,11 @@ class Publisher:
 
         Returns:
             Agent id -> the bundle it gets, and its view.
+
+        Raises:
+            UnavailableError: The database does not answer, or other replicas were always faster.
         """
-        for _attempt in range(5):
+        for _attempt in range(MAX_RACES):
             try:
                 plan = self._plan(demands, now)
                 signed = self._commit(plan)
@@ -240,7 +245,7 @@ class Publisher:
                 agent_id: (signed.get(slot) or plan.reused[slot], view)
                 for agent_id, (view, slot) in plan.outcomes.items()
             }
-        raise RuntimeError("other replicas published five times in a row; trying again later")
+        raise UnavailableError("Other replicas published all the time; trying again.")
 
     def _plan(self, demands: Sequence[Demand], now: datetime) -> _Plan:
         plan = _Plan(now)
