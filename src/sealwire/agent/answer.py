@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
-from sealwire.errors import MalformedError
+from sealwire.errors import MalformedError, UntrustedError
 from sealwire.trust.uptane import TrustedState, VerifiedTarget
 from sealwire.wire import remoteconfig_pb2 as pb
 from sealwire.wire.path import ConfigPath
@@ -191,7 +191,7 @@ def _having(request: pb.ClientGetConfigsRequest, wanted: Sequence[ServedTarget])
 def _arrange(targets: Mapping[str, VerifiedTarget]) -> dict[str, list[ServedTarget]]:
     by_product: dict[str, list[ServedTarget]] = {}
     for path, target in targets.items():
-        parsed = ConfigPath.parse(path)
+        parsed = _parsed(path)
         version, expires_s = target.custom.get("v"), target.custom.get("expires", 0)
         if type(version) is not int or version < 0:
             raise MalformedError(f"The target {path} has no whole number as its version (custom.v).")
@@ -201,6 +201,25 @@ def _arrange(targets: Mapping[str, VerifiedTarget]) -> dict[str, list[ServedTarg
             ServedTarget(path, parsed.product, parsed.config_id, version, expires_s, target)
         )
     return by_product
+
+
+def _parsed(path: str) -> ConfigPath:
+    """Take a path of the director apart.
+
+    Raises:
+        UntrustedError: It is none, or reads as another one where somebody makes a file or a line of it.
+    """
+    try:
+        parsed = ConfigPath.parse(path)
+    except UntrustedError as error:
+        raise type(error)(f"The director lists {path[:200]!a}: {error.public}") from error
+    for part in (parsed.product, parsed.config_id, parsed.name):
+        # Attack: a path out of its place, in hands less careful than ours.
+        if part in (".", "..") or "\\" in part or not part.isprintable():
+            raise MalformedError(
+                f"The director lists {path[:200]!a}, which is no path that anybody should read."
+            )
+    return parsed
 
 
 _NOT_IN_A_TAG = re.compile(r"[^\w:./-]+")

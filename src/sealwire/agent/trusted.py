@@ -56,6 +56,8 @@ class Trusted:
         self.state = TrustedState.bootstrap(director_root=director_root, config_root=config_root)
         self.served: Served | None = None
         self.org_uuids: dict[str, str] = {}
+        # Told, and not yet verified with: config root version and UUID.
+        self._org_told: tuple[str, str] | None = None
         self.generation = 0
         self.updates = 0
         self.restored = False
@@ -63,11 +65,17 @@ class Trusted:
     @property
     def org_uuid(self) -> str | None:
         """The organisation's UUID, if known for the config root that is trusted now."""
-        return self.org_uuids.get(str(self.state.config_root_version))
+        root = str(self.state.config_root_version)
+        told = self._org_told[1] if self._org_told is not None and self._org_told[0] == root else None
+        return self.org_uuids.get(root, told)
 
     def learn_org(self, uuid: str) -> None:
-        """Remember the organisation's UUID for the config root that is trusted now."""
-        self.org_uuids[str(self.state.config_root_version)] = uuid
+        """Take the organisation's UUID for the config root that is trusted now.
+
+        It is kept once an answer was verified with it. After a refusal it has to be asked for again, since it
+        may be what was wrong: who tells one wrong UUID must not make this agent refuse its own for ever.
+        """
+        self._org_told = str(self.state.config_root_version), uuid
 
     def restore(self, *, now: datetime) -> None:
         """Take up the state kept on disk, verified anew; what does not verify is set aside."""
@@ -99,10 +107,17 @@ class Trusted:
             UntrustedError: It is refused.
         """
         async with self._lock:
-            if size > VERIFY_IN_THREAD_BYTES:
-                state, served = await asyncio.to_thread(self._verified, message, now)
-            else:
-                state, served = self._verified(message, now)
+            root, uuid = str(self.state.config_root_version), self.org_uuid
+            try:
+                if size > VERIFY_IN_THREAD_BYTES:
+                    state, served = await asyncio.to_thread(self._verified, message, now, uuid)
+                else:
+                    state, served = self._verified(message, now, uuid)
+            except UntrustedError:
+                self._org_told = None
+                raise
+            if uuid is not None:
+                self.org_uuids[root] = uuid
             if state is self.state:
                 return False
             await self._save(Held(state.dump(), dict(self.org_uuids)))
@@ -127,8 +142,10 @@ class Trusted:
         if self._saver is not None:
             await asyncio.wait({self._saver}, timeout=patience_s)
 
-    def _verified(self, message: pb.LatestConfigsResponse, now: datetime) -> tuple[TrustedState, Served]:
-        state = self.state.update(answer_of(message), now=now, org_uuid=self.org_uuid)
+    def _verified(
+        self, message: pb.LatestConfigsResponse, now: datetime, org_uuid: str | None
+    ) -> tuple[TrustedState, Served]:
+        state = self.state.update(answer_of(message), now=now, org_uuid=org_uuid)
         return state, Served.of(state, before=self.served)
 
     def _put(self, state: TrustedState, served: Served, *, now: datetime) -> None:
