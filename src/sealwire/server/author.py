@@ -6,29 +6,35 @@ what is new.
 
 from __future__ import annotations
 
+import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import orjson
+import sqlalchemy as sa
 
-from sealwire.errors import InvalidChangeError, NotFoundError, Problem
+from sealwire.errors import ConflictError, InvalidChangeError, NotFoundError, Problem
 from sealwire.products import ConfigId, Product
 from sealwire.products import get as get_product
 from sealwire.server.store import read, rows, write
 from sealwire.server.store.database import Database
 from sealwire.server.targeting import Targeting
 
-MAX_CONFIGS = 50_000
+MAX_CONFIGS = 50_000  # active ones of an organisation; every publication walks them
 MAX_NAME = 200
 MAX_COMMENT = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A change that passed every check and is not committed."""
+    """A change that passed every check and is not committed.
+
+    Attributes:
+        generation: Of the organisation when it was checked against its other configs.
+    """
 
     product: Product
     name: str
@@ -37,6 +43,7 @@ class Draft:
     comment: str
     expires_ms: int | None
     warnings: tuple[Problem, ...]
+    generation: int
 
 
 class Author:
@@ -78,37 +85,58 @@ class Author:
         problems.extend(_text_problems("$.comment", comment, MAX_COMMENT, newlines=True))
         expires_ms = _expires_ms(expires_at, now, problems)
         warnings: tuple[Problem, ...] = ()
+        generation = -1
         if not problems and isinstance(payload, Mapping):
-            others = self._others(product, target, config_id)
-            problems.extend(
-                Problem(_below("$.payload", p.path), p.message) for p in kind.conflicts(payload, others)
-            )
+            with self._database.read() as c:
+                generation = read.domain(c, self._org_id).generation
+                others = self._others(c, product, target, config_id, now)
+            problems.extend(_conflicts(kind, payload, others))
             warnings = kind.warn(payload, others)
         if problems or not isinstance(payload, Mapping):
-            raise InvalidChangeError(
-                f"The {product} config has {len(problems)} problem{'s' if len(problems) != 1 else ''}; "
-                "nothing was changed.",
-                problems=tuple(problems),
-            )
-        return Draft(kind, name, target, kind.render(payload), comment, expires_ms, warnings)
+            raise _invalid(product, problems)
+        rendered = kind.render(payload)
+        return Draft(kind, name, target, rendered, comment, expires_ms, warnings, generation)
 
     def _others(
-        self, product: str, targeting: Targeting, config_id: str | None
+        self, c: sa.Connection, product: str, targeting: Targeting, config_id: str | None, now: datetime
     ) -> dict[ConfigId, Mapping[str, Any]]:
         """Other active configs of the product that may meet this one in a client."""
-        with self._database.read() as c:
-            active = read.configs(c, self._org_id, product=product, state="active")
+        now_ms = int(now.timestamp() * 1000)
         return {
             ConfigId(row.config_id): orjson.loads(row.payload)
-            for row in active
-            if row.config_id != config_id and Targeting.parse(row.targeting).may_overlap(targeting)
+            for row in read.configs(c, self._org_id, product=product, state="active")
+            if row.config_id != config_id
+            and (row.expires_ms is None or row.expires_ms > now_ms)
+            and Targeting.parse(row.targeting).may_overlap(targeting)
         }
 
+    def _check_again(
+        self, c: sa.Connection, draft: Draft, domain: rows.Domain, config_id: str | None, now: datetime
+    ) -> None:
+        """Under the lock: what was committed since the check may not go with the draft."""
+        if domain.generation == draft.generation:
+            return
+        others = self._others(c, draft.product.name, draft.targeting, config_id, now)
+        problems = _conflicts(draft.product, orjson.loads(draft.payload), others)
+        if problems:
+            raise _invalid(draft.product.name, problems)
+
     def create(self, draft: Draft, *, by: str, now: datetime) -> rows.ConfigRow:
-        """Commit a new config."""
+        """Commit a new config.
+
+        Raises:
+            InvalidChangeError: It does not go with what was committed since it was checked, or there are
+                as many configs as there may be.
+        """
         now_ms = int(now.timestamp() * 1000)
         with self._database.write() as c:
             domain = write.lock_domain(c, self._org_id)
+            self._check_again(c, draft, domain, None, now)
+            if read.count_active(c, self._org_id) >= MAX_CONFIGS:
+                raise InvalidChangeError(
+                    f"There are {MAX_CONFIGS} active configs already; retire some first.",
+                    problems=(Problem("$", f"at most {MAX_CONFIGS} active configs"),),
+                )
             row = rows.ConfigRow(
                 org_id=self._org_id,
                 config_id=secrets.token_hex(8),
@@ -155,6 +183,9 @@ class Author:
             InvalidChangeError, NotFoundError: As they say.
         """
         before = self.get(config_id)
+        if before.revision != expected_revision:
+            # Before anything else: the author has looked at another revision than the one to be changed.
+            raise _moved_on(before, expected_revision)
         draft = self.check(
             product=before.product,
             payload=fields["payload"] if "payload" in fields else orjson.loads(before.payload),
@@ -166,8 +197,8 @@ class Author:
             config_id=config_id,
         )
         row = self._revise(
-            before, expected_revision, draft.name, draft.targeting.to_dict(), draft.payload, "active",
-            draft.expires_ms, draft.comment, "config.changed", by, now,
+            before, draft.name, draft.targeting.to_dict(), draft.payload, "active", draft.expires_ms,
+            draft.comment, "config.changed", by, now, draft,
         )  # fmt: skip
         return row, draft.warnings
 
@@ -176,18 +207,18 @@ class Author:
     ) -> rows.ConfigRow:
         """Take a config away; its values go back everywhere. The history stays."""
         before = self.get(config_id)
-        expected = before.revision if expected_revision is None else expected_revision
-        if before.state == "retired" and expected == before.revision:
+        if expected_revision is not None and expected_revision != before.revision:
+            raise _moved_on(before, expected_revision)
+        if before.state == "retired":
             return before
         return self._revise(
-            before, expected, before.name, before.targeting, before.payload, "retired", None, "",
-            "config.retired", by, now,
+            before, before.name, before.targeting, before.payload, "retired", None, "", "config.retired",
+            by, now, None,
         )  # fmt: skip
 
     def _revise(
         self,
         before: rows.ConfigRow,
-        expected_revision: int,
         name: str,
         targeting: Mapping[str, Any],
         payload: bytes,
@@ -197,10 +228,13 @@ class Author:
         action: str,
         by: str,
         now: datetime,
+        draft: Draft | None,
     ) -> rows.ConfigRow:
         now_ms = int(now.timestamp() * 1000)
         with self._database.write() as c:
             domain = write.lock_domain(c, self._org_id)
+            if draft is not None:
+                self._check_again(c, draft, domain, before.config_id, now)
             row = rows.ConfigRow(
                 org_id=self._org_id,
                 config_id=before.config_id,
@@ -208,7 +242,7 @@ class Author:
                 name=name,
                 targeting=dict(targeting),
                 payload=payload,
-                revision=expected_revision + 1,
+                revision=before.revision + 1,
                 state=state,
                 created_ms=before.created_ms,
                 updated_ms=now_ms,
@@ -217,7 +251,7 @@ class Author:
                 expires_ms=expires_ms,
                 generation=domain.generation + 1,
             )
-            write.put_config(c, row, expected_revision=expected_revision)
+            write.put_config(c, row, expected_revision=before.revision)
             write.set_domain(c, self._org_id, generation=row.generation)
             write.add_audit(
                 c, self._org_id, at_ms=now_ms, actor=by, action=action,
@@ -234,11 +268,39 @@ class Author:
         Raises:
             NotFoundError: There is none in this organisation.
         """
-        with self._database.read() as c:
-            row = read.config(c, self._org_id, config_id)
+        row = None
+        if _ID.fullmatch(config_id):  # nothing else reaches the database
+            with self._database.read() as c:
+                row = read.config(c, self._org_id, config_id)
         if row is None:
             raise NotFoundError(f"There is no config {config_id[:40]}.")
         return row
+
+
+_ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
+
+
+def _conflicts(
+    product: Product, payload: Mapping[str, Any], others: Mapping[ConfigId, Mapping[str, Any]]
+) -> list[Problem]:
+    return [Problem(_below("$.payload", p.path), p.message) for p in product.conflicts(payload, others)]
+
+
+def _invalid(product: str, problems: Sequence[Problem]) -> InvalidChangeError:
+    return InvalidChangeError(
+        f"The {product} config has {len(problems)} problem{'s' if len(problems) != 1 else ''}; "
+        "nothing was changed.",
+        problems=tuple(problems),
+    )
+
+
+def _moved_on(row: rows.ConfigRow, expected_revision: int) -> ConflictError:
+    return ConflictError(
+        f"Config {row.config_id} is at revision {row.revision}, not {expected_revision}: "
+        "look at it again, then repeat the change.",
+        expected_revision=expected_revision,
+        actual_revision=row.revision,
+    )
 
 
 def describe(targeting: Targeting) -> str:
@@ -283,6 +345,10 @@ def _expires_ms(value: object, now: datetime, problems: list[Problem]) -> int | 
     if value is None:
         return None
     if isinstance(value, int) and not isinstance(value, bool):
+        if value <= now.timestamp() * 1000:
+            problems.append(
+                Problem("$.expires_at", "The time of this config is over: give a new one, or null for none.")
+            )
         return value  # as stored
     try:
         moment = datetime.fromisoformat(str(value))

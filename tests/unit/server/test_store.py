@@ -317,6 +317,7 @@ def test_configs_are_found_by_product_state_and_generation(two_organisations: Da
         assert sorted(ids(read.configs_since(c, ORG, 1))) == ["b", "c"]
         assert read.configs_since(c, ORG, 3) == []
         assert len(read.configs_since(c, ORG, -1)) == 3
+        assert read.count_active(c, ORG) == 2
 
 
 # What is published ----------------------------------------------------------------------------------------

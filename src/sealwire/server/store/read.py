@@ -68,6 +68,13 @@ def configs(
     return [_config(row) for row in c.execute(query.order_by(t.configs.c.generation.desc()))]
 
 
+def count_active(c: sa.Connection, org_id: int) -> int:
+    """How many configs are active."""
+    k = t.configs.c
+    counted = sa.select(sa.func.count()).select_from(t.configs).where(k.org_id == org_id, k.state == "active")
+    return int(c.execute(counted).scalar_one())
+
+
 def config(c: sa.Connection, org_id: int, config_id: str) -> rows.ConfigRow | None:
     """One config, or None."""
     row = c.execute(
