@@ -33,6 +33,7 @@ _COMPARISONS: Mapping[str, Callable[[Version, Version], bool]] = {
 }
 _COMPARATOR = re.compile(r"\s*(>=|<=|==|!=|>|<|=)\s*v?([0-9]{1,9}(?:\.[0-9]{1,9}){0,3})\s*\Z", re.ASCII)
 _NUMERIC_START = re.compile(r"v?([0-9]{1,9}(?:\.[0-9]{1,9}){0,3})(?![0-9])", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _VERSION_PARTS = 4
 
 # What people write for a language, and what its tracer reports.
@@ -74,22 +75,30 @@ def _language_is_wrong(text: str) -> str | None:
 
 
 def _tag_is_wrong(text: str) -> str | None:
-    return None if ":" in text[1:] else f"Expected a tag such as role:web, not {quote(text)}."
+    if ":" not in text[1:]:
+        return f"Expected a tag such as role:web, not {quote(text)}."
+    return _name_is_wrong(text)
+
+
+def _name_is_wrong(text: str) -> str | None:
+    # No signed document can hold one, so no client that has one is found by its name.
+    return "Control characters are not allowed." if _CONTROL.search(text) else None
 
 
 def _any_of(item: Text, says: str) -> ListOf:
     return ListOf(item=item, min_items=1, max_items=1_000, says=says)
 
 
+_NAME = Text(max_length=256, also=_name_is_wrong)
 _MEMBERS: Mapping[str, Shape] = {
-    "service": _any_of(Text(max_length=256), "Services; compared without regard to case."),
-    "env": _any_of(Text(max_length=256), "Environments; compared without regard to case."),
+    "service": _any_of(_NAME, "Services; compared without regard to case."),
+    "env": _any_of(_NAME, "Environments; compared without regard to case."),
     "language": _any_of(Text(max_length=32, also=_language_is_wrong), "python, node, go, java, dotnet ..."),
-    "app_version": _any_of(Text(max_length=256), "Versions of the application, exactly."),
+    "app_version": _any_of(_NAME, "Versions of the application, exactly."),
     "host_tags": _any_of(
         Text(max_length=256, also=_tag_is_wrong), "Tags of the host; one of them must be there."
     ),
-    "client_id": _any_of(Text(max_length=256), "Single clients."),
+    "client_id": _any_of(_NAME, "Single clients."),
     "tracer_version": Text(max_length=256, also=_range_is_wrong, says="A range such as >=2.8.0,<5."),
 }
 SHAPE = Record(optional=_MEMBERS, says="Who gets it: alternatives within a field, all fields together.")
