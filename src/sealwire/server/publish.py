@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -162,6 +163,8 @@ class Publisher:
             )
             keys = read.online_keys(c, org_id)
             self.files = {row.path: row for row in read.files(c, org_id)}
+            self._published = {path: (row.sha256, row.version) for path, row in self.files.items()}
+            self._in_place: dict[str, Content] = {}  # files whose row says all that their content does
             documents = {row.role: row for row in read.current_documents(c, org_id)}
         self.roots = roots
         self.director_version = domain.director_version
@@ -260,7 +263,6 @@ class Publisher:
         self._generation = max([self._generation, *(row.generation for row in changed)])
         self.catalogue.expire(now_ms=now_ms)
 
-        published = {path: (row.sha256, row.version) for path, row in self.files.items()}
         listed: dict[str, Content] = {content.path: content for content in self.catalogue.plain_contents()}
         by_view: dict[str, list[Demand]] = {}
         views: dict[str, View] = {}
@@ -268,13 +270,14 @@ class Publisher:
             if demand.holds_config > self.config_version:
                 # Nobody issued that: signing anew at each of its polls would only wake all the others.
                 demand = replace(demand, holds_config=self.config_version)
-            view = self.catalogue.view(demand.agent, demand.held, demand.keeping, published)
+            view = self.catalogue.view_again(demand.agent, demand.held, demand.keeping, self._published)
             views.setdefault(view.key, view)
             by_view.setdefault(view.key, []).append(demand)
             plan.outcomes[demand.agent.agent_id] = (view, view.key)
             for path, (content, _) in view.entries.items():
                 listed.setdefault(path, content)
 
+        self.catalogue.forget_views(plan.outcomes)
         self._plan_files(plan, listed)
         self._plan_config(plan)
         for key, view in views.items():
@@ -289,17 +292,17 @@ class Publisher:
         return plan
 
     def _plan_files(self, plan: _Plan, listed: Mapping[str, Content]) -> None:
-        counts: dict[str, int] = {}
-        for path in listed:
-            product = path.split("/")[2]
-            counts[product] = counts.get(product, 0) + 1
+        counts = Counter(content.product for content in listed.values())
         roles = self.config.roles if self.config is not None else {}
         binned = {product for product, start in map(split_role, roles) if start}
         for product, count in counts.items():
             if count > BIN_ABOVE and product not in binned:
                 binned.add(product)
                 plan.roles |= {product, *bins(product)}
+                self._in_place.clear()
         for path, content in listed.items():
+            if self._in_place.get(path) is content:
+                continue
             parsed = path.split("/")
             role = f"{parsed[2]}-{parsed[3][:2].upper()}" if parsed[2] in binned else parsed[2]
             row = self.files.get(path)
@@ -310,6 +313,7 @@ class Publisher:
                 and row.sources == content.sources
                 and row.provenance == content.provenance
             ):
+                self._in_place[path] = content
                 continue
             version = next_version(content, None if row is None else (row.sha256, row.version))
             plan.files[path] = rows.FileRow(
@@ -336,6 +340,7 @@ class Publisher:
                     row.path, row.version, row.sha256, row.raw, row.sources, row.provenance, ""
                 )
                 plan.roles.add(row.role)
+                self._in_place.pop(path, None)
 
     def _plan_config(self, plan: _Plan) -> None:
         roles = self.config.roles if self.config is not None else {}
@@ -462,6 +467,7 @@ class Publisher:
             write.set_domain(c, org_id, director_version=version, config_version=config.version)
         # Committed: from here on the bytes may leave.
         self.files = files
+        self._published.update({path: (row.sha256, row.version) for path, row in plan.files.items()})
         self.config = config
         self.config_version = config.version
         self.director_version = version

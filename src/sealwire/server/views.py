@@ -12,8 +12,10 @@ a path makes tracers switch the product off and on again (ADR 3).
 from __future__ import annotations
 
 import hashlib
+import operator
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,7 +86,7 @@ class View:
     wanted: Mapping[str, tuple[str, ...]]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Active:
     row: ConfigRow
     targeting: Targeting
@@ -96,10 +98,65 @@ class _Active:
 class _OneProduct:
     by_service: dict[str, list[_Active]] = field(default_factory=dict)
     any_service: list[_Active] = field(default_factory=list)
-    uses_language: bool = False
-    uses_app_version: bool = False
-    uses_client: bool = False  # client id or tracer version: only a client id can tell
+    users: Counter[str] = field(default_factory=Counter)  # configs whose targeting looks at a thing
     outcomes: dict[tuple[object, ...], tuple[Content, ...]] = field(default_factory=dict)
+
+    @property
+    def uses_app_version(self) -> bool:
+        return self.users["app_version"] > 0
+
+    @property
+    def uses_client(self) -> bool:
+        """Client id or tracer version: only a client id can tell."""
+        return self.users["client"] > 0
+
+    def count(self, item: _Active, step: int) -> None:
+        targeting = item.targeting
+        self.users["app_version"] += step * bool(targeting.app_version)
+        self.users["client"] += step * (bool(targeting.client_id) or targeting.tracer_version is not None)
+
+    def lists_of(self, item: _Active) -> list[list[_Active]]:
+        """Where a config stands."""
+        services = _services(item)
+        if not services:
+            return [self.any_service]
+        return [self.by_service.setdefault(service, []) for service in services]
+
+    def forget(self, services: set[str]) -> None:
+        """Decide anew for clients of these services; the empty one means all."""
+        if "" in services:
+            self.outcomes.clear()
+        else:
+            stale = [key for key in self.outcomes if str(key[0]).casefold() in services]
+            for key in stale:
+                del self.outcomes[key]
+
+
+def _services(item: _Active) -> set[str]:
+    return {service.casefold() for service in item.targeting.service}
+
+
+_Outcome = tuple[ClientFacts, str, tuple[Content, ...]]  # what one client gets of one product
+
+
+def _same(some: Sequence[_Outcome], others: Sequence[_Outcome]) -> bool:
+    """Whether two decisions for the same clients came to the very same files."""
+    return len(some) == len(others) and all(
+        mine is his or (len(mine) == len(his) and all(map(operator.is_, mine, his)))
+        for (_, _, mine), (_, _, his) in zip(some, others, strict=True)
+    )
+
+
+@dataclass(slots=True, eq=False)
+class _Seen:
+    """A view, what it was made from, and the state of the catalogue it is known to be right for."""
+
+    agent: AgentFacts
+    held: Mapping[str, Held]
+    keeping: Keeping
+    outcomes: list[_Outcome]
+    changes: int
+    view: View
 
 
 class Catalogue:
@@ -109,33 +166,52 @@ class Catalogue:
         self.org_id = org_id
         self.active: dict[str, _Active] = {}
         self._products: dict[str, _OneProduct] = {}
+        self._changes = 0
+        self._views: dict[str, _Seen] = {}
 
     def apply(self, changed: Iterable[ConfigRow], *, now_ms: int) -> None:
         """Take in configs that changed, or whose time has come."""
-        touched: set[str] = set()
+        touched: dict[str, set[str]] = {}  # product -> services
         for row in changed:
-            touched.add(row.product)
-            self.active.pop(row.config_id, None)
-            if row.state != "active" or (row.expires_ms is not None and row.expires_ms <= now_ms):
-                continue
-            if row.product not in PRODUCTS:
-                continue  # made by a newer version of this program; kept, not published
-            content = None
-            if not PRODUCTS[row.product].single_file:
-                path = str(ConfigPath.for_org(self.org_id, row.product, row.config_id))
-                content = Content(
-                    path=path,
-                    raw=row.payload,
-                    sha256=sha256_hex(row.payload),
-                    sources={row.config_id: row.revision},
-                    provenance={},
-                    product=row.product,
-                )
-            self.active[row.config_id] = _Active(
-                row, Targeting.parse(row.targeting), orjson.loads(row.payload), content
+            self._changes += 1
+            index = self._products.setdefault(row.product, _OneProduct())
+            services = touched.setdefault(row.product, set())
+            told_apart = index.uses_app_version, index.uses_client
+            before, now = self.active.pop(row.config_id, None), self._active(row, now_ms)
+            if before is not None:
+                index.count(before, -1)
+                for found in index.lists_of(before):
+                    found.remove(before)
+            if now is not None:
+                self.active[row.config_id] = now
+                index.count(now, 1)
+                for found in index.lists_of(now):
+                    found.append(now)
+            for item in (before, now):
+                if item is not None:
+                    services |= _services(item) or {""}
+            if told_apart != (index.uses_app_version, index.uses_client):
+                services.add("")
+        for product, services in touched.items():
+            self._products[product].forget(services)
+
+    def _active(self, row: ConfigRow, now_ms: int) -> _Active | None:
+        if row.state != "active" or (row.expires_ms is not None and row.expires_ms <= now_ms):
+            return None
+        if row.product not in PRODUCTS:
+            return None  # made by a newer version of this program; kept, not published
+        content = None
+        if not PRODUCTS[row.product].single_file:
+            path = str(ConfigPath.for_org(self.org_id, row.product, row.config_id))
+            content = Content(
+                path=path,
+                raw=row.payload,
+                sha256=sha256_hex(row.payload),
+                sources={row.config_id: row.revision},
+                provenance={},
+                product=row.product,
             )
-        for product in touched:
-            self._products[product] = self._index(product)
+        return _Active(row, Targeting.parse(row.targeting), orjson.loads(row.payload), content)
 
     def expire(self, *, now_ms: int) -> bool:
         """Drop configs whose time is over; True if there were any."""
@@ -167,22 +243,6 @@ class Catalogue:
         found = [item for item in candidates if item.targeting.matches(facts)]
         found.sort(key=lambda item: (item.targeting.specificity, item.row.updated_ms, item.row.config_id))
         return found
-
-    def _index(self, product: str) -> _OneProduct:
-        index = _OneProduct()
-        for item in self.active.values():
-            if item.row.product != product:
-                continue
-            targeting = item.targeting
-            index.uses_language |= bool(targeting.language)
-            index.uses_app_version |= bool(targeting.app_version)
-            index.uses_client |= bool(targeting.client_id) or targeting.tracer_version is not None
-            if targeting.service:
-                for service in targeting.service:
-                    index.by_service.setdefault(service.casefold(), []).append(item)
-            else:
-                index.any_service.append(item)
-        return index
 
     # What one client gets ---------------------------------------------------------------------------
 
@@ -262,31 +322,78 @@ class Catalogue:
             keeping: What ``keeps`` said of the clients that report such a file.
             version_of: Path -> (sha256, version) as published, to foretell the version a file will have.
         """
-        contents: dict[str, Content] = {}
-        receivers: dict[str, list[ClientFacts]] = {}
-        subscribers: dict[str, list[ClientFacts]] = {}
-        wanted: dict[str, tuple[str, ...]] = {}
+        return self._view(agent, self._outcomes_of(agent, held), keeping, version_of)
+
+    def view_again(
+        self,
+        agent: AgentFacts,
+        held: Mapping[str, Held],
+        keeping: Keeping,
+        version_of: Mapping[str, tuple[str, int]],
+    ) -> View:
+        """``view``, remembered: decided anew only for an agent that the changes since may concern.
+
+        ``version_of`` may differ from one call to the next by nothing but versions that views foretold.
+        """
+        seen = self._views.get(agent.agent_id)
+        if seen is not None and not (
+            (seen.agent is agent or seen.agent == agent) and seen.held == held and seen.keeping == keeping
+        ):
+            seen = None
+        if seen is not None and seen.changes == self._changes:
+            return seen.view
+        outcomes = self._outcomes_of(agent, held)
+        if seen is not None and _same(seen.outcomes, outcomes):
+            seen.changes = self._changes
+            return seen.view
+        view = self._view(agent, outcomes, keeping, version_of)
+        self._views[agent.agent_id] = _Seen(agent, held, keeping, outcomes, self._changes, view)
+        return view
+
+    def forget_views(self, kept: Collection[str]) -> None:
+        """Remember no views but those of these agents."""
+        self._views = {agent_id: seen for agent_id, seen in self._views.items() if agent_id in kept}
+
+    def _outcomes_of(self, agent: AgentFacts, held: Mapping[str, Held]) -> list[_Outcome]:
+        found = []
         for facts in agent.clients:
             if not _can_be_signed(facts.client_id):
                 continue  # nothing could be said that is for this client alone
             mine = held.get(facts.client_id, NOTHING_HELD)
-            paths: list[str] = []
-            for product in facts.products:
-                if product not in PRODUCTS:
-                    continue
-                subscribers.setdefault(product, []).append(facts)
-                kept = (
-                    keeping.get(facts.client_id, frozenset())
-                    if facts.language in PRODUCTS[product].gives_up_first
-                    else frozenset()
-                )
-                for content in self.outcome(product, facts, mine.get(product, {})):
-                    if content.merged is not None and not kept <= {content.path}:
-                        continue  # it moves: first without, then at the new path
-                    contents[content.path] = content
-                    receivers.setdefault(content.path, []).append(facts)
-                    paths.append(content.path)
-            wanted[facts.client_id] = tuple(sorted(paths))
+            found += [
+                (facts, product, self.outcome(product, facts, mine.get(product, {})))
+                for product in PRODUCTS
+                if product in facts.products
+            ]
+        return found
+
+    def _view(
+        self,
+        agent: AgentFacts,
+        outcomes: Iterable[_Outcome],
+        keeping: Keeping,
+        version_of: Mapping[str, tuple[str, int]],
+    ) -> View:
+        contents: dict[str, Content] = {}
+        receivers: dict[str, list[ClientFacts]] = {}
+        subscribers: dict[str, list[ClientFacts]] = {}
+        wanted: dict[str, list[str]] = {
+            facts.client_id: [] for facts in agent.clients if _can_be_signed(facts.client_id)
+        }
+        for facts, product, files in outcomes:
+            paths = wanted[facts.client_id]
+            subscribers.setdefault(product, []).append(facts)
+            kept = (
+                keeping.get(facts.client_id, frozenset())
+                if facts.language in PRODUCTS[product].gives_up_first
+                else frozenset()
+            )
+            for content in files:
+                if content.merged is not None and not kept <= {content.path}:
+                    continue  # it moves: first without, then at the new path
+                contents[content.path] = content
+                receivers.setdefault(content.path, []).append(facts)
+                paths.append(content.path)
         entries = {}
         digest = hashlib.sha256()
         for path in sorted(contents):
@@ -295,7 +402,11 @@ class Catalogue:
             entries[path] = (content, predicates)
             version = next_version(content, version_of.get(path))
             digest.update(orjson.dumps([path, content.sha256, version, predicates]))
-        return View(digest.hexdigest(), entries, wanted)
+        return View(
+            digest.hexdigest(),
+            entries,
+            {client_id: tuple(sorted(paths)) for client_id, paths in wanted.items()},
+        )
 
     def _predicates(
         self,
