@@ -14,7 +14,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check format bench soak conformance interop lock upgrade proto clean
+.PHONY: help setup run test check format bench soak conformance interop lock vendor upgrade proto clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,7 @@ check: $(STAMPS)/dev ## lint, format, types, import rules, locks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@tools/check_locks.sh
+	@$(PYTHON) tools/vendor.py --check
 
 format: $(STAMPS)/dev ## write the code the way `check` wants it
 	$(BIN)/ruff check --fix-only .
@@ -57,10 +58,13 @@ lock: ## make the locks agree with what pyproject.toml and requirements/*.in ask
 		-c requirements/dev.lock -o requirements/run.lock
 	$(COMPILE) $(UPGRADE) requirements/interop-ddtrace4.in -o requirements/interop-ddtrace4.lock
 	$(COMPILE) $(UPGRADE) requirements/interop-ddtrace3.in -o requirements/interop-ddtrace3.lock
-	@if command -v npm >/dev/null; then cd tests/interop/node && \
+	@if command -v npm >/dev/null; then for folder in tests/interop/node tools/vendor; do (cd $$folder && \
 		npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --silent && \
-		$(PYTHON) ../../../tools/strip_npm_lock.py package-lock.json; fi
+		$(PYTHON) $(CURDIR)/tools/strip_npm_lock.py package-lock.json) || exit 1; done; fi
 	@tools/check_locks.sh
+
+vendor: ## refresh the foreign files of the web pages (needs npm); the outputs are committed
+	@$(PYTHON) tools/vendor.py
 
 upgrade: ## the same, moving every version to the newest allowed
 	@$(MAKE) lock UPGRADE=--upgrade

@@ -7,6 +7,9 @@ wanted=""
 if ! command -v initdb >/dev/null 2>&1 && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
     wanted="$wanted postgresql"
 fi
+if ! command -v chromium >/dev/null 2>&1 && ! command -v google-chrome >/dev/null 2>&1; then
+    wanted="$wanted chromium"
+fi
 if [ "${1:-}" = "--faketime" ] && ! command -v faketime >/dev/null 2>&1; then
     wanted="$wanted faketime"
 fi

@@ -1,0 +1,135 @@
+"""Refresh the foreign files that the web pages carry: `python3 tools/vendor.py` (needs npm).
+
+What it writes is committed, so neither an installation nor a build fetches anything. Versions and their
+integrity are in tools/vendor/package-lock.json; npm checks them. `--check` says whether the committed files
+are still the ones of SHA256SUMS, without npm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PINS = ROOT / "tools" / "vendor"
+PAGES = ROOT / "src" / "sealwire" / "server" / "ui" / "static" / "vendor"
+TESTS = ROOT / "tests" / "browser" / "vendor"
+
+# What is copied as it is: package, file in it, name here (``{version}`` is the package's).
+FILES = (
+    (PAGES, "htmx.org", "dist/htmx.min.js", "htmx-{version}.js"),
+    (PAGES, "htmx.org", "dist/ext/hx-sse.min.js", "htmx-sse-{version}.js"),
+    (
+        PAGES,
+        "@fontsource-variable/inter",
+        "files/inter-latin-wght-normal.woff2",
+        "inter-latin-{version}.woff2",
+    ),
+    (
+        PAGES,
+        "@fontsource-variable/inter",
+        "files/inter-latin-ext-wght-normal.woff2",
+        "inter-latin-ext-{version}.woff2",
+    ),
+    (TESTS, "axe-core", "axe.min.js", "axe-{version}.js"),
+)
+
+# The Lucide icons in use; they become one sprite. Keep it sorted.
+ICONS = (
+    "activity", "arrow-down", "arrow-left", "arrow-right", "arrow-up", "ban", "bell", "box", "building-2",
+    "check", "chevron-down", "chevron-left", "chevron-right", "circle-alert", "circle-check", "circle-dashed",
+    "circle-help", "circle-x", "clock", "copy", "download", "ellipsis", "external-link", "eye", "file-pen",
+    "file-text", "filter", "history", "house", "inbox", "info", "key-round", "layers", "list", "loader",
+    "lock", "log-in", "log-out", "menu", "minus", "monitor", "moon", "network", "pause", "pencil", "play",
+    "plug-zap", "plus", "refresh-cw", "rotate-ccw", "scroll-text", "search", "server", "settings", "shield",
+    "shield-alert", "shield-check", "shield-off", "sun", "target", "trash-2", "triangle-alert", "undo-2",
+    "unplug", "upload", "user", "users", "webhook", "x", "zap",
+)  # fmt: skip
+
+_SVG = re.compile(r"<svg[^>]*>(.*)</svg>", re.S)
+
+
+def main() -> int:
+    if sys.argv[1:] == ["--check"]:
+        return _check()
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(PINS / name, work)
+        subprocess.run(
+            ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"], cwd=work, check=True
+        )
+        for target in (PAGES, TESTS):
+            shutil.rmtree(target, ignore_errors=True)
+            target.mkdir(parents=True)
+        modules = work / "node_modules"
+        for target, package, source, name in FILES:
+            shutil.copyfile(
+                modules / package / source, target / name.format(version=_version(modules, package))
+            )
+        _sprite(modules / "lucide-static" / "icons", _version(modules, "lucide-static"))
+        _licences(modules)
+    for target in (PAGES, TESTS):
+        lines = [f"{_sha256(file)}  {file.name}\n" for file in _files(target)]
+        (target / "SHA256SUMS").write_text("".join(lines))
+        print(f"{target.relative_to(ROOT)}:\n{''.join(lines)}", end="")
+    return 0
+
+
+def _version(modules: Path, package: str) -> str:
+    return str(json.loads((modules / package / "package.json").read_text())["version"])
+
+
+def _sprite(icons: Path, version: str) -> None:
+    """One SVG that holds each icon as a symbol; a page draws one with <use>."""
+    parts = ['<svg xmlns="http://www.w3.org/2000/svg">']
+    for name in ICONS:
+        drawing = _SVG.search((icons / f"{name}.svg").read_text())
+        assert drawing is not None, name
+        inside = re.sub(r"\s+", " ", drawing[1]).replace("> <", "><").strip()
+        parts.append(f'<symbol id="{name}" viewBox="0 0 24 24">{inside}</symbol>')
+    (PAGES / f"lucide-{version}.svg").write_text("\n".join([*parts, "</svg>"]) + "\n")
+
+
+def _licences(modules: Path) -> None:
+    for target in (PAGES, TESTS):
+        parts = []
+        packages = {package for where, package, *_ in FILES if where is target}
+        if target is PAGES:
+            packages.add("lucide-static")
+        for package in sorted(packages):
+            text = (modules / package / "LICENSE").read_text().strip()
+            parts.append(f"{package} {_version(modules, package)}\n{'=' * 60}\n\n{text}\n")
+        (target / "LICENSES").write_text("\n\n".join(parts))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.name != "SHA256SUMS")
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _check() -> int:
+    wrong = 0
+    for target in (PAGES, TESTS):
+        listed = dict(
+            reversed(line.split("  ", 1)) for line in (target / "SHA256SUMS").read_text().splitlines()
+        )
+        present = {file.name: _sha256(file) for file in _files(target)}
+        for name in sorted(listed.keys() | present.keys()):
+            if listed.get(name) != present.get(name):
+                print(f"{target.relative_to(ROOT)}/{name} is not the file of SHA256SUMS", file=sys.stderr)
+                wrong += 1
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
