@@ -15,9 +15,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from sealwire.errors import SettingsError
 
 CA_LIFETIME = timedelta(days=3650)
 LIFETIME = timedelta(days=397)
@@ -35,15 +38,26 @@ class Certificate:
 
 
 def prepare(folder: Path, names: tuple[str, ...], *, now: datetime) -> Certificate:
-    """The certificate to serve with, made or renewed as needed."""
+    """The certificate to serve with, made or renewed as needed.
+
+    Raises:
+        SettingsError: A new one is needed, and the key of the CA is not there. A new CA is never made beside
+            the certificate of an old one: every agent would stop trusting this server.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     ca_file, ca_key_file = folder / "ca.pem", folder / "ca.key"
-    if not (ca_file.exists() and ca_key_file.exists()):
+    if not ca_file.exists():
         _make_ca(ca_file, ca_key_file, now)
     ca = x509.load_pem_x509_certificate(ca_file.read_bytes())
     wanted = {"localhost", "127.0.0.1", "::1", socket.gethostname(), *names}
     cert_file, key_file = folder / "server.pem", folder / "server.key"
     if not cert_file.exists() or not key_file.exists() or not _is_good(cert_file, ca, wanted, now):
+        if not ca_key_file.exists():
+            raise SettingsError(
+                f"The server needs a new certificate and {ca_key_file} is not there: bring it back, or set "
+                "tls_cert_file and tls_key_file."
+            )
+        cert_file.unlink(missing_ok=True)  # so that no crash leaves it beside another key
         _make_certificate(cert_file, key_file, ca, ca_key_file, wanted, now)
     return Certificate(cert_file, key_file, ca_file.read_text())
 
@@ -54,11 +68,11 @@ def _is_good(cert_file: Path, ca: x509.Certificate, wanted: set[str], now: datet
     present = set(names.get_values_for_type(x509.DNSName)) | {
         str(address) for address in names.get_values_for_type(x509.IPAddress)
     }
-    return (
-        certificate.issuer == ca.subject
-        and certificate.not_valid_after_utc - now > RENEW_BEFORE
-        and wanted <= present
-    )
+    try:
+        certificate.verify_directly_issued_by(ca)
+    except (ValueError, TypeError, InvalidSignature):
+        return False  # of another CA, maybe of the same name
+    return certificate.not_valid_after_utc - now > RENEW_BEFORE and wanted <= present
 
 
 def _make_ca(cert_file: Path, key_file: Path, now: datetime) -> None:

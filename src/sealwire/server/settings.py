@@ -16,11 +16,13 @@ from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from sealwire.errors import SettingsError
 
 MIN_LIFETIME_S = 3600
 MAX_LIFETIME_S = 14 * 86400
+_EVERYWHERE = ("0.0.0.0", "::")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class ServerSettings:
         plain_http_sends_api_keys_unencrypted: Must be true for plain HTTP; the name is the risk.
         refresh_interval_s: Handed to agents, 1..60. Below 30 s the Go Agent keeps its connection.
         timestamp_lifetime_s: How long agents keep what they have while the control plane is away.
-        max_wait_s: Longest held answer.
+        max_wait_s: Longest held answer, 0..60; 0 holds none.
         organisation: Name of the organisation made at first start.
         public_url: How agents and people reach this server; empty means from ``listen`` and ``port``.
         log_level: debug, info, warning, error.
@@ -87,12 +89,25 @@ class ServerSettings:
         """Age at which signed documents are renewed: a day, or a tenth of a shorter lifetime."""
         return timedelta(seconds=min(86400, self.timestamp_lifetime_s / 10))
 
+    @property
+    def certificate_names(self) -> tuple[str, ...]:
+        """Every name and address this server may be called by, as far as the settings tell."""
+        called = [*self.tls_names]
+        if self.listen in _EVERYWHERE:
+            called.append(socket.getfqdn())
+        else:
+            called.append(self.listen)
+        host = urlsplit(self.public_url).hostname
+        if host:
+            called.append(host)
+        return tuple(dict.fromkeys(called))
+
     def url(self, port: int) -> str:
         """The address agents and people use."""
         if self.public_url:
             return self.public_url.rstrip("/")
         scheme = "http" if self.plain_http_sends_api_keys_unencrypted else "https"
-        host = self.listen if self.listen not in ("0.0.0.0", "::") else socket.getfqdn()
+        host = self.listen if self.listen not in _EVERYWHERE else socket.getfqdn()
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
@@ -123,8 +138,10 @@ def load(overrides: Mapping[str, object], environ: Mapping[str, str]) -> ServerS
     if file.is_file():
         try:
             document = tomllib.loads(file.read_text())
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{file} is not TOML: {error}.") from error
+        except OSError as error:
+            raise SettingsError(f"{file} cannot be read: {error.strerror}.") from error
         for key, value in document.items():
             if key not in known:
                 near = difflib.get_close_matches(key, known, n=1)
@@ -177,6 +194,8 @@ def _check(settings: ServerSettings) -> None:
             "timestamp_lifetime_s must be between 3600 (1 hour) and 1209600 (14 days): "
             "it is how long agents keep their configs while the control plane is away."
         )
+    if not 0 <= settings.max_wait_s <= 60:
+        raise SettingsError("max_wait_s must be between 0 (never hold an answer) and 60 seconds.")
     if bool(settings.tls_cert_file) != bool(settings.tls_key_file):
         raise SettingsError("tls_cert_file and tls_key_file go together: set both, or neither.")
     if not 0 <= settings.port <= 65535:
