@@ -7,11 +7,19 @@ agents may hold versions that were issued after the backup and must never be ask
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import hashlib
 import io
 import json
+import os
 import tarfile
 import tempfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
+
+import sqlalchemy as sa
 
 from sealwire import __version__
 from sealwire.clock import utc_now
@@ -33,6 +41,8 @@ def backup(settings: ServerSettings, file: Path) -> str:
     """
     if file.exists():
         raise SettingsError(f"{file} exists already; choose another name.")
+    if not file.absolute().parent.is_dir():
+        raise SettingsError(f"There is no folder {file.absolute().parent} to write to.")
     database_file = settings.data_dir / "sealwire.db"
     if not settings.database_url and not database_file.exists():
         raise SettingsError(f"There is no database in {settings.data_dir}.")
@@ -41,17 +51,22 @@ def backup(settings: ServerSettings, file: Path) -> str:
         copy = Path(folder) / "sealwire.db"
         database.backup_to(copy)
         database.close()
-        manifest = {"sealwire_version": __version__, "made_at": utc_now().isoformat(timespec="seconds")}
+        roots = settings.config_dir / "root-keys"
+        keys = sorted(roots.rglob("*.json")) if roots.is_dir() else []
+        members = {"sealwire.db": copy} | {str(key.relative_to(settings.config_dir)): key for key in keys}
+        manifest = {
+            "sealwire_version": __version__,
+            "made_at": utc_now().isoformat(timespec="seconds"),
+            "sha256": {name: _sha256(path) for name, path in members.items()},
+        }
         partial = Path(folder) / "backup.tar.gz"
         with tarfile.open(partial, "w:gz") as archive:
             raw = json.dumps(manifest).encode()
             entry = tarfile.TarInfo("manifest.json")
             entry.size = len(raw)
             archive.addfile(entry, io.BytesIO(raw))
-            archive.add(copy, "sealwire.db")
-            roots = settings.config_dir / "root-keys"
-            if roots.is_dir():
-                archive.add(roots, "root-keys")
+            for name, path in members.items():
+                archive.add(path, name)
         partial.chmod(0o600)
         partial.replace(file)
     return (
@@ -64,7 +79,8 @@ def restore(settings: ServerSettings, file: Path, *, force: bool) -> str:
     """Put a backup back while the server is stopped; returns a sentence for people.
 
     Raises:
-        SettingsError: Not a backup, or there is a database already and ``force`` is not given.
+        SettingsError: Not a backup, a server is running on the data, or there is a database already and
+            ``force`` is not given.
     """
     if settings.database_url:
         raise SettingsError("This database is PostgreSQL: restore it with pg_restore.")
@@ -75,17 +91,55 @@ def restore(settings: ServerSettings, file: Path, *, force: bool) -> str:
         )
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     settings.config_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.TemporaryDirectory(dir=settings.data_dir) as folder:
+    with exclusive_use(settings.data_dir), tempfile.TemporaryDirectory(dir=settings.data_dir) as folder:
+        # Everything is prepared aside; the last step puts it in place at once.
+        unpacked = Path(folder)
         try:
             with tarfile.open(file, "r:gz") as archive:
                 archive.extractall(folder, filter="data")
-        except (OSError, tarfile.TarError) as error:
+        except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
             raise SettingsError(f"{file} is not a Sealwire backup.", detail=str(error)) from error
-        unpacked = Path(folder)
-        if not (unpacked / "sealwire.db").is_file():
-            raise SettingsError(f"{file} is not a Sealwire backup: there is no database in it.")
-        # Everything is prepared aside; the last step puts it in place at once.
-        database = Database(f"sqlite:///{unpacked / 'sealwire.db'}")
+        _check_whole(unpacked, file)
+        domains = _move_forward(unpacked / "sealwire.db", file)
+        if database_file.exists():
+            # What its log holds goes into the file, so that a crash right here loses nothing of it.
+            with contextlib.suppress(sa.exc.DatabaseError):
+                Database(f"sqlite:///{database_file}").checkpoint()
+        for suffix in ("-wal", "-shm"):
+            Path(f"{database_file}{suffix}").unlink(missing_ok=True)
+        (unpacked / "sealwire.db").replace(database_file)
+        for key in (unpacked / "root-keys").rglob("*.json"):
+            target = settings.config_dir / key.relative_to(unpacked)
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not target.exists():
+                key.replace(target)
+                target.chmod(0o400)
+    return f"Restored {domains} organisation(s) from {file}; versions were moved forward by {JUMP}."
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _check_whole(unpacked: Path, file: Path) -> None:
+    """Everything the manifest names is there as it was: a database with a flipped bit may open as another."""
+    try:
+        digests = dict(json.loads((unpacked / "manifest.json").read_text())["sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SettingsError(f"{file} is not a Sealwire backup.", detail=str(error)) from error
+    if "sealwire.db" not in digests:
+        raise SettingsError(f"{file} is not a Sealwire backup: there is no database in it.")
+    for name, digest in digests.items():
+        path = unpacked / name
+        if ".." in Path(name).parts or not path.is_file() or _sha256(path) != digest:
+            raise SettingsError(f"{file} is damaged: {name} is not as it was when the backup was made.")
+
+
+def _move_forward(database_file: Path, backup_file: Path) -> int:
+    """Move every sequence of an unpacked database forward; returns how many organisations it has."""
+    try:
+        database = Database(f"sqlite:///{database_file}")
         database.migrate()
         now_ms = int(utc_now().timestamp() * 1000)
         with database.read() as c:
@@ -99,17 +153,50 @@ def restore(settings: ServerSettings, file: Path, *, force: bool) -> str:
             )
             with database.write() as c:
                 write.add_audit(
-                    c, org_id, at_ms=now_ms, actor="restore", action="server.restored", subject=file.name,
+                    c, org_id, at_ms=now_ms, actor="restore", action="server.restored",
+                    subject=backup_file.name[:300],
                     summary=f"Restored a backup; versions continue above {domain.director_version + JUMP}",
                 )  # fmt: skip
         database.checkpoint()
-        for suffix in ("-wal", "-shm"):
-            Path(f"{database_file}{suffix}").unlink(missing_ok=True)
-        (unpacked / "sealwire.db").replace(database_file)
-        for key in (unpacked / "root-keys").rglob("*.json"):
-            target = settings.config_dir / key.relative_to(unpacked)
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if not target.exists():
-                key.replace(target)
-                target.chmod(0o400)
-    return f"Restored {len(domains)} organisation(s) from {file}; versions were moved forward by {JUMP}."
+    except sa.exc.DatabaseError as error:
+        raise SettingsError(
+            f"{backup_file} is not a Sealwire backup: its database cannot be read.", detail=str(error)
+        ) from error
+    return len(domains)
+
+
+@contextlib.contextmanager
+def exclusive_use(data_dir: Path) -> Iterator[None]:
+    """Keep servers away from a data folder.
+
+    Raises:
+        SettingsError: One is at work there.
+    """
+    descriptor = _open_lock(data_dir)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SettingsError(f"A server is running on {data_dir}: stop it first.") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def share_use(data_dir: Path) -> int:
+    """Say that a server works on a data folder, until the descriptor is closed or the process ends.
+
+    Raises:
+        SettingsError: A restore is at work there.
+    """
+    descriptor = _open_lock(data_dir)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise SettingsError(f"{data_dir} is being restored: start the server after that.") from error
+    return descriptor
+
+
+def _open_lock(data_dir: Path) -> int:
+    return os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
