@@ -7,12 +7,13 @@ would buy nothing). A lookup is a dictionary read: no database on the path of a 
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sealwire.errors import InvalidChangeError, Problem, UnauthenticatedError
+from sealwire.errors import InvalidChangeError, NotFoundError, Problem, UnauthenticatedError
 from sealwire.server.store import read, rows, write
 from sealwire.server.store.database import Database
 
@@ -144,6 +145,7 @@ class Access:
             raise InvalidChangeError(
                 "Nothing to change.", problems=(Problem("$", "give name or remote_config"),)
             )
+        _check_id(key_id)
         with self._database.write() as c:
             write.change_api_key(c, org_id, key_id, **values)
             write.add_audit(
@@ -154,6 +156,7 @@ class Access:
 
     def revoke_api_key(self, org_id: int, key_id: str, *, by: str, now_ms: int) -> None:
         """Revoke a key for good."""
+        _check_id(key_id)
         with self._database.write() as c:
             write.change_api_key(c, org_id, key_id, revoked_ms=now_ms)
             write.add_audit(
@@ -162,9 +165,19 @@ class Access:
             )  # fmt: skip
         self.reload()
 
+    @property
+    def has_application_keys(self) -> bool:
+        """Whether anybody can sign in."""
+        return bool(self._application)
+
     def create_application_key(self, org_id: int, *, user: str, role: str, now_ms: int) -> str:
         """A new application key; returns its secret, which is not kept."""
-        secret = secrets.token_hex(20)
+        secret = new_application_key()
+        self.add_application_key(secret, org_id, user=user, role=role, now_ms=now_ms)
+        return secret
+
+    def add_application_key(self, secret: str, org_id: int, *, user: str, role: str, now_ms: int) -> None:
+        """Let a key that was made before count; it is stored hashed."""
         with self._database.write() as c:
             write.add_application_key(
                 c, key_id=secrets.token_hex(6), org_id=org_id, user=user, role=role,
@@ -175,7 +188,19 @@ class Access:
                 subject=f"user {user}", summary=f"Made an application key for {user}",
             )  # fmt: skip
         self.reload()
-        return secret
+
+
+def new_application_key() -> str:
+    """A secret that nobody can guess."""
+    return secrets.token_hex(20)
+
+
+_ID = re.compile(r"[0-9a-f]{12}", re.ASCII)
+
+
+def _check_id(key_id: str) -> None:
+    if not _ID.fullmatch(key_id):  # nothing else reaches the database
+        raise NotFoundError(f"There is no API key {key_id[:40]}.")
 
 
 def _checked_name(name: str) -> str:

@@ -27,11 +27,12 @@ from litestar.config.app import ExperimentalFeatures
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ASGIApp
 
 from sealwire import __version__
 from sealwire.errors import SealwireError, SettingsError
-from sealwire.server import backup, settings
+from sealwire.server import access, backup, settings
 from sealwire.server.api import admin, fast_lane, problems
 from sealwire.server.api.remote_config import MachineApi, Receive, Scope, Send
 from sealwire.server.control_plane import ControlPlane
@@ -64,7 +65,12 @@ def build(plane: ControlPlane) -> tuple[Any, MachineApi]:
     people: ASGIApp = Litestar(
         route_handlers=[healthz, readyz, metrics, admin.router()],
         state=State({"plane": plane}),
-        openapi_config=OpenAPIConfig(title="Sealwire admin API", version="1", path="/api/admin/v1/openapi"),
+        openapi_config=OpenAPIConfig(
+            title="Sealwire admin API",
+            version="1",
+            path="/api/admin/v1/openapi",
+            render_plugins=[JsonRenderPlugin()],  # the pages of the others load scripts from elsewhere
+        ),
         exception_handlers={
             SealwireError: problems.from_error,
             HTTPException: problems.from_http,
@@ -124,7 +130,7 @@ async def serve(plane: ControlPlane) -> None:
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
     if not serving.done():
-        if plane.is_first_start:
+        if not plane.access.has_application_keys:
             _welcome(plane)
         print(f"sealwire server ready on {plane.url}", flush=True)  # noqa: T201 - the line people wait for
         await stopping.wait()
@@ -154,22 +160,30 @@ def _listen(address: str, port: int) -> socket.socket:
 
 
 def _welcome(plane: ControlPlane) -> None:
-    """First start: make the administrator's key and say once what was made."""
+    """First start: make the administrator's key and say once what was made.
+
+    The profile is there before the key counts: after a crash in between, the next start does it again.
+    """
     tenant = next(iter(plane.tenants.values()))
     profile = plane.settings.profile_path
-    secret = plane.access.create_application_key(
-        tenant.organisation.org_id, user="admin", role="admin", now_ms=plane.now_ms()
-    )
+    secret = access.new_application_key()
     ca_file = plane.settings.config_dir / "tls" / "ca.pem"
     lines = [f'url = "{plane.url}"']
     if plane.tls is not None:
         lines.append(f"ca_file = {json.dumps(str(ca_file))}")
     lines.append(f'application_key = "{secret}"')
     profile.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    profile.unlink(missing_ok=True)
-    descriptor = os.open(profile, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    aside = profile.with_name(f"{profile.name}.new")
+    aside.unlink(missing_ok=True)
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as stream:
         stream.write("\n".join(lines) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    aside.replace(profile)
+    plane.access.add_application_key(
+        secret, tenant.organisation.org_id, user="admin", role="admin", now_ms=plane.now_ms()
+    )
     made = [
         f"Made organisation {tenant.organisation.org_id} ({tenant.organisation.name}), roots on this server.",
         f"  root keys      {plane.keyring.root_folder(tenant.organisation.uuid)}  (keep a copy offline)",
@@ -185,6 +199,14 @@ def _welcome(plane: ControlPlane) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """The commands of the control plane; returns the exit code."""
+    try:
+        return _main(argv)
+    except SealwireError as error:
+        print(f"sealwire: {error.public}", file=sys.stderr)  # noqa: T201 - the command's answer
+        return 1
+
+
+def _main(argv: Sequence[str]) -> int:
     parser = _parser()
     arguments = parser.parse_args(list(argv))
     overrides = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from datetime import datetime
 
@@ -11,7 +12,7 @@ import structlog
 from sealwire import __version__
 from sealwire.clock import utc_now
 from sealwire.errors import SealwireError
-from sealwire.server import certificate, organisation
+from sealwire.server import backup, certificate, organisation
 from sealwire.server.access import Access
 from sealwire.server.keyring import Keyring
 from sealwire.server.settings import ServerSettings
@@ -34,12 +35,12 @@ class ControlPlane:
         self.clock = clock
         for folder in (settings.data_dir, settings.config_dir):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = backup.share_use(settings.data_dir)
         self.database = Database(settings.engine_url)
         self.database.migrate()
         self.keyring = Keyring(settings.config_dir)
         with self.database.read() as c:
             known = read.organisations(c)
-        self.is_first_start = not known
         if not known:
             known = [
                 organisation.create(
@@ -53,7 +54,9 @@ class ControlPlane:
         self.tls: certificate.Certificate | None = None
         self.ca_pem = ""
         if not settings.plain_http_sends_api_keys_unencrypted and not settings.tls_cert_file:
-            self.tls = certificate.prepare(settings.config_dir / "tls", settings.tls_names, now=clock())
+            self.tls = certificate.prepare(
+                settings.config_dir / "tls", settings.certificate_names, now=clock()
+            )
             self.ca_pem = self.tls.ca_pem
         self.url = settings.url(settings.port)
         self._tasks: list[asyncio.Task[None]] = []
@@ -83,6 +86,7 @@ class ControlPlane:
             await tenant.stop()
         self.access.flush_use()
         self.database.close()
+        os.close(self._lock)
 
     async def _keys(self) -> None:
         """Write when keys were used, and read what other replicas changed."""
