@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Self
 
 from sealwire.errors import MalformedError, UntrustedError
+from sealwire.trust.canonical import MAX_INTEGER
 from sealwire.trust.uptane import TrustedState, VerifiedTarget
 from sealwire.wire import remoteconfig_pb2 as pb
 from sealwire.wire.path import ConfigPath
@@ -193,10 +194,15 @@ def _arrange(targets: Mapping[str, VerifiedTarget]) -> dict[str, list[ServedTarg
     for path, target in targets.items():
         parsed = _parsed(path)
         version, expires_s = target.custom.get("v"), target.custom.get("expires", 0)
-        if type(version) is not int or version < 0:
-            raise MalformedError(f"The target {path} has no whole number as its version (custom.v).")
-        if type(expires_s) is not int:
-            raise MalformedError(f"The target {path} has an expiry that is no whole number.")
+        # Attack: a number that a client takes and cannot tell us again; its polls would not be read any more.
+        if type(version) is not int or not 0 <= version <= MAX_INTEGER:
+            raise MalformedError(
+                f"The target {path} has no whole number that all clients can carry as its version (custom.v)."
+            )
+        if type(expires_s) is not int or abs(expires_s) > MAX_INTEGER:
+            raise MalformedError(
+                f"The target {path} has an expiry that is no whole number all clients can carry."
+            )
         by_product.setdefault(parsed.product, []).append(
             ServedTarget(path, parsed.product, parsed.config_id, version, expires_s, target)
         )

@@ -49,6 +49,8 @@ DIRECTOR: Final = "director"
 CONFIG: Final = "config"
 MAX_FILE_BYTES: Final = 10_000_000
 MAX_FILES_BYTES: Final = 100_000_000
+# Tracers echo it with every poll, and a poll with more would not be read.
+MAX_BACKEND_STATE_BYTES: Final = 16 * 1024
 LIMITS: Final[Mapping[str, Limits]] = {DIRECTOR: Limits(targets=1_000_000), CONFIG: Limits()}
 
 
@@ -438,6 +440,11 @@ def _wishes(director: Repository) -> tuple[bytes, int | None]:
         opaque = base64.b64decode(custom.get("opaque_backend_state", ""), validate=True)
     except (binascii.Error, ValueError, TypeError) as error:
         raise MalformedError("The director's targets carry a backend state that is not base64.") from error
+    if len(opaque) > MAX_BACKEND_STATE_BYTES:
+        raise OversizeError(
+            f"The director's targets carry a backend state of {len(opaque)} bytes; "
+            f"{MAX_BACKEND_STATE_BYTES} are allowed."
+        )
     return opaque, interval if type(interval) is int and interval > 0 else None
 
 

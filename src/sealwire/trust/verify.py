@@ -30,7 +30,8 @@ from tuf.api.metadata import (  # type: ignore[attr-defined] # the library's doc
 from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
 from tuf.ngclient.config import EnvelopeType
 
-from sealwire.errors import MissingError, UntrustedError
+from sealwire.errors import MalformedError, MissingError, UntrustedError
+from sealwire.trust.canonical import MAX_INTEGER
 from sealwire.trust.delegations import DelegationIndex
 from sealwire.trust.refusals import HOSTILE, check_size, claimed_version, expired, missing, refusal, whose
 
@@ -399,6 +400,12 @@ class Refresh:
         return raw
 
     def _accept(self, delegator_name: str, role: str, document: Document) -> None:
+        # Attack: a number that is rightly signed and that no message, and no other client, can carry. Once
+        # trusted it could never be told to anybody, nor followed by a higher one.
+        if document.signed.version > MAX_INTEGER:
+            raise MalformedError(
+                f"{whose(self._name)} {role} has a version above {MAX_INTEGER}, which nobody can follow."
+            )
         self._fresh[delegator_name, role] = document
         if self._set is not None:
             self._set._add(role, document.signed, delegator_name)
