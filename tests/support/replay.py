@@ -143,8 +143,9 @@ def _meta(raw: bytes) -> pb.TopMeta:
 
 
 def _version(raw: bytes) -> int:
-    """What the document claims; 0 where an attack left no document."""
+    """What the document claims, if it fits; 0 where an attack left no document."""
     try:
-        return int(json.loads(raw)["signed"]["version"])
-    except (ValueError, KeyError, TypeError):
+        version = int(json.loads(raw)["signed"]["version"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         return 0
+    return version if 0 <= version < 2**64 else 0
