@@ -130,7 +130,7 @@ class Bench:
 
     Args:
         folder: Everything goes below.
-        tls: What the control plane serves with.
+        tls: What the control plane serves with; None is plain HTTP.
         ca_file: What the agent believes.
         socket: Of the agent; short enough for a Unix socket.
         real_process: Run ``sealwire agent`` rather than its object.
@@ -140,7 +140,7 @@ class Bench:
         self,
         folder: Path,
         *,
-        tls: ssl.SSLContext,
+        tls: ssl.SSLContext | None,
         ca_file: Path,
         socket: Path,
         real_process: bool = False,
@@ -297,7 +297,7 @@ class Bench:
         told = self.status()
         assert told["condition"] == "refused"
         assert told["refusals"].keys() == {code}
-        assert told["last_error"] == complaint.error
+        assert told["last_error"].startswith(f"tuf: {code}: {sentence}")
         self.assert_still_good()
 
     def assert_not_reached(self, words: str) -> None:
@@ -400,7 +400,11 @@ class Bench:
             "config_root": config["root"],
         }
         wait_until(lambda: self.versions() == wanted, f"the agent has {wanted}", timeout_s=PATIENCE_S)
-        wait_until(lambda: self.status()["condition"] == "connected", "connected", timeout_s=PATIENCE_S)
+        self.wait_for_condition("connected")
+
+    def wait_for_condition(self, condition: str) -> None:
+        """Wait until the agent says that this is how things stand with the control plane."""
+        wait_until(lambda: self.status()["condition"] == condition, condition, timeout_s=PATIENCE_S)
 
     def until_poll(
         self, claim: Callable[[pb.LatestConfigsRequest], bool], *, after: int = 0
