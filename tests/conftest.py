@@ -6,9 +6,11 @@ Unit tests reach no network at all: Unix sockets are open to them, and this mach
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import pytest_socket
 
@@ -17,6 +19,15 @@ from tests.support.postgres import NoPostgresError, PostgresServer, running_post
 
 ORDER = ("unit", "way", "attacks", "interop", "browser", "load")
 LOOPBACK = ["127.0.0.1", "::1", "0.0.0.0"]
+
+# A deadline per example measures the neighbours on a busy machine, not the code.
+hypothesis.settings.register_profile("sealwire", deadline=None)
+hypothesis.settings.load_profile("sealwire")
+
+
+def pytest_configure() -> None:
+    """A run that is told to end ends what it started, as with Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _folder(path: Path) -> str:
