@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sealwire.products import PRODUCTS, ClientFacts
 from sealwire.server.store import rows
+from sealwire.server.targeting import Targeting
 from sealwire.wire.codec import ApplyState
 
 SILENT_AFTER_S = 120.0
@@ -106,3 +108,87 @@ def count_states(states: Sequence[FileState]) -> Mapping[str, int]:
         "applying": sum(state.state is DeliveryState.APPLYING for state in states),
         "failed": sum(state.state is DeliveryState.FAILED for state in states),
     }
+
+
+class Verdict(StrEnum):
+    """What a config is to a client."""
+
+    HAS = "has"
+    OVERRIDDEN = "overridden"
+    NOT_FOR_IT = "not_for_it"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One condition between a config and a client.
+
+    Attributes:
+        holds: Whether it is met.
+        text: The condition and what was found, as a sentence.
+    """
+
+    holds: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reasons:
+    """Why a client has or has not a config.
+
+    Attributes:
+        rules: Every condition, met or not; all are met exactly when the client shall have it.
+        file: What became of it, when the client shall have it.
+        wins: JSON paths whose value is this config's; empty for a product that is not merged.
+    """
+
+    row: rows.ConfigRow
+    targeting: Targeting
+    verdict: Verdict
+    rules: tuple[Rule, ...]
+    file: FileState | None
+    wins: tuple[str, ...]
+
+
+_ASKED = {
+    "service": "service",
+    "env": "env",
+    "language": "language",
+    "app_version": "application version",
+    "client_id": "client id",
+    "tracer_version": "tracer version",
+}
+
+
+def rules(product: str, targeting: Targeting, facts: ClientFacts) -> tuple[Rule, ...]:
+    """Every condition of a config for this client: that it asks for the product, and each targeting field."""
+    asks = product in facts.products
+    found = [Rule(asks, f"It asks for {product}." if asks else f"It does not ask for {product}.")]
+    for name, value in targeting.to_dict().items():
+        alone = Targeting.parse({name: value})
+        if not alone.matches(facts):
+            found.extend(Rule(False, sentence) for sentence in alone.why_not(facts))
+        elif name == "host_tags":
+            tag = next(tag for tag in targeting.host_tags if tag in facts.host_tags)
+            found.append(Rule(True, f"Its host has the tag {tag}."))
+        elif name == "tracer_version":
+            found.append(Rule(True, f"Its tracer version {facts.tracer_version} is within {value}."))
+        else:
+            found.append(Rule(True, f"Its {_ASKED[name]} is {getattr(facts, name)}."))
+    if not targeting.fields:
+        found.append(Rule(True, "It is for every client of the organisation."))
+    return tuple(found)
+
+
+def reasons(
+    row: rows.ConfigRow, targeting: Targeting, facts: ClientFacts, files: Sequence[FileState]
+) -> Reasons:
+    """Why a client has or has not a config."""
+    conditions = rules(row.product, targeting, facts)
+    if not all(rule.holds for rule in conditions):
+        return Reasons(row, targeting, Verdict.NOT_FOR_IT, conditions, None, ())
+    file = next((file for file in files if row.config_id in file.config_ids), None)
+    product = PRODUCTS.get(row.product)
+    if file is None or product is None or not product.single_file:
+        return Reasons(row, targeting, Verdict.HAS, conditions, file, ())
+    wins = tuple(path for path, config_id in file.provenance.items() if config_id == row.config_id)
+    return Reasons(row, targeting, Verdict.HAS if wins else Verdict.OVERRIDDEN, conditions, file, wins)

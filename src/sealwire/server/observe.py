@@ -54,10 +54,15 @@ class Observer:
         self._last_seen_at = 0.0
         self._first_seen: dict[str, int] = {}
         self._lock = asyncio.Lock()
+        # What people look at, so that no page reads whole tables. A value is replaced, never changed.
+        self.clients: dict[str, rows.ClientRow] = {}
+        self.said: dict[str, dict[str, rows.DeliveryRow]] = {}
+        self.seen_ms: dict[str, int] = {}  # of clients that were here lately, a quarter of a minute fresh
         with database.read() as c:
             self._known_agents = {row.agent_id: row for row in read.agents(c, org_id)}
             for client in read.clients(c, org_id):
                 self._first_seen[client.client_id] = client.first_seen_ms
+                self.clients[client.client_id] = client
             # Outlives sessions: a client that was away for a while did not acknowledge anew.
             self._reported: dict[str, Reported] = {}
             for delivery in read.deliveries(c, org_id):
@@ -66,6 +71,7 @@ class Observer:
                     delivery.apply_state,
                     delivery.apply_error,
                 )
+                self.said.setdefault(delivery.client_id, {})[delivery.path] = delivery
 
     def known(self, agent_id: str, now: float) -> tuple[float, dict[str, Reported]]:
         """When an agent was first seen, and what its clients last reported (filled as they appear)."""
@@ -118,7 +124,7 @@ class Observer:
             error=storable(client.state.error, MAX_ERROR_CHARS) if client.state.has_error else "",
             targets_version=min(client.state.targets_version, MAX_NUMBER),
         )
-        self._clients[client_id] = row
+        self._clients[client_id] = self.clients[client_id] = row
         self._client_seen[client_id] = (row, session.last_seen)
         before = self._reported.get(client_id, {})
         after: Reported = {}
@@ -129,12 +135,16 @@ class Observer:
                 min(state.apply_state, MAX_APPLY_STATE),
                 storable(state.apply_error, MAX_ERROR_CHARS),
             )
-        for path, value in after.items():
-            if before.get(path) != value:
-                self._deliveries[client_id, path] = rows.DeliveryRow(client_id, path, *value, now_ms)
-        for path in before:
-            if path not in after:
-                self._deliveries[client_id, path] = None
+        if before != after:
+            said = {path: row for path, row in self.said.get(client_id, {}).items() if path in after}
+            for path, value in after.items():
+                if before.get(path) != value:
+                    said[path] = rows.DeliveryRow(client_id, path, *value, now_ms)
+                    self._deliveries[client_id, path] = said[path]
+            for path in before:
+                if path not in after:
+                    self._deliveries[client_id, path] = None
+            self.said[client_id] = said
         session.reported[client_id] = self._reported[client_id] = after
 
     def remember_held(self, client_id: str, product: str, values: Mapping[str, object]) -> None:
@@ -203,6 +213,7 @@ class Observer:
                 del self._client_seen[client_id]
                 continue
             seen_ms = int((now if session.waiters else session.last_seen) * 1000)
+            self.seen_ms[client_id] = seen_ms
             fresh[client_id] = rows.ClientRow(
                 row.client_id, row.agent_id, row.facts, row.first_seen_ms, seen_ms, row.error,
                 row.targets_version,
@@ -250,6 +261,9 @@ class Observer:
         for client_id in forgotten:
             self._reported.pop(client_id, None)
             self._first_seen.pop(client_id, None)
+            self.clients.pop(client_id, None)
+            self.said.pop(client_id, None)
+            self.seen_ms.pop(client_id, None)
         return forgotten
 
 

@@ -16,6 +16,7 @@ from sealwire.server.distribute import Distributor
 from sealwire.server.explain import FileState, file_state
 from sealwire.server.keyring import Keyring
 from sealwire.server.observe import Observer
+from sealwire.server.overview import Overview
 from sealwire.server.publish import Publisher
 from sealwire.server.reconciler import Reconciler
 from sealwire.server.settings import ServerSettings
@@ -48,6 +49,8 @@ class Tenant:
         self.observer = Observer(database, organisation.org_id)
         self.distributor = Distributor(self.publisher, self.reconciler, self.observer)
         self.author = Author(database, organisation.org_id)
+        self.refresh_interval_s = settings.refresh_interval_s
+        self.overview = Overview(self, database)
         self._tasks: list[asyncio.Task[None]] = []
 
     def publish_first(self) -> None:
