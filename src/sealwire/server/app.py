@@ -74,6 +74,7 @@ def build(plane: ControlPlane) -> tuple[Any, MachineApi]:
         exception_handlers={
             SealwireError: problems.from_error,
             HTTPException: problems.from_http,
+            RecursionError: problems.from_depth,
             Exception: problems.from_anything,
         },
         request_max_body_size=MAX_JSON_BYTES,

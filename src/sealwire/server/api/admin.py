@@ -1,7 +1,7 @@
 """The admin API: everything people and the command line do. JSON, problem details, OpenAPI.
 
 A request carries an application key; the organisation is the key's. A route declares its permission in
-``opt``; the guard in ``app.py`` reads it.
+``opt``, and the guard reads it before anything of the request's body is.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ import asyncio
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 import orjson
 from litestar import Request, Router, delete, get, patch, post, put
+from litestar.connection import ASGIConnection
 from litestar.datastructures import State
-from litestar.di import Provide
-from litestar.params import Parameter
+from litestar.di import NamedDependency, Provide
+from litestar.handlers import BaseRouteHandler
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from sealwire.errors import InvalidChangeError, NotFoundError, NotPermittedError, Problem
 from sealwire.products import PRODUCTS
+from sealwire.products import get as get_product
 from sealwire.server import organisation as organisations
 from sealwire.server.access import Principal
 from sealwire.server.control_plane import ControlPlane
@@ -73,17 +76,32 @@ class NewOrganisation(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     name: str
 
 
-async def provide_principal(request: Request[Any, Any, Any], state: State) -> Principal:
-    """Who asks."""
-    secret = request.headers.get("dd-application-key", "")
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+def permitted(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Let nobody in without a key, nor beyond what its role may do.
+
+    Raises:
+        UnauthenticatedError: No key, or one that is not known.
+        NotPermittedError: The route wants more than the role has.
+    """
+    secret = connection.headers.get("dd-application-key", "")
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         secret = token
-    plane: ControlPlane = state.plane
-    return plane.access.principal(secret)
+    plane: ControlPlane = connection.app.state.plane
+    principal = plane.access.principal(secret)
+    permission: str = handler.opt["permission"]
+    if principal.role != "admin" and permission != "signed_in" and not permission.endswith("_read"):
+        raise NotPermittedError(f"This needs the role admin; yours is {principal.role}.")
+    connection.state.principal = principal
 
 
-async def provide_tenant(state: State, principal: Principal) -> Tenant:
+async def provide_principal(request: Request[Any, Any, Any]) -> Principal:
+    """Who asks."""
+    principal: Principal = request.state.principal
+    return principal
+
+
+async def provide_tenant(state: State, principal: NamedDependency[Principal]) -> Tenant:
     """The organisation of whoever asks."""
     plane: ControlPlane = state.plane
     tenant = plane.tenants.get(principal.org_id)
@@ -98,11 +116,16 @@ async def provide_plane(state: State) -> ControlPlane:
     return plane
 
 
+Asker: TypeAlias = NamedDependency[Principal]
+OwnTenant: TypeAlias = NamedDependency[Tenant]
+Plane: TypeAlias = NamedDependency[ControlPlane]
+
+
 # Who --------------------------------------------------------------------------------------------------
 
 
 @get("/whoami", opt={"permission": "signed_in"})
-async def whoami(principal: Principal, tenant: Tenant) -> dict[str, Any]:
+async def whoami(principal: Asker, tenant: OwnTenant) -> dict[str, Any]:
     """Who the key belongs to."""
     return {
         "user": principal.user,
@@ -118,10 +141,10 @@ async def whoami(principal: Principal, tenant: Tenant) -> dict[str, Any]:
 
 @get("/configs", opt={"permission": "configs_read"})
 async def list_configs(
-    tenant: Tenant,
-    plane: ControlPlane,
-    product: str | None = None,
-    config_state: Annotated[str, Parameter(query="state")] = "active",
+    tenant: OwnTenant,
+    plane: Plane,
+    product: FromQuery[str | None] = None,
+    config_state: Annotated[str, QueryParameter(name="state")] = "active",
 ) -> dict[str, Any]:
     """Configs, last changed first."""
     if config_state not in ("active", "retired", "all"):
@@ -129,6 +152,8 @@ async def list_configs(
             "state is one of active, retired, all.", problems=(Problem("$.state", "active, retired or all"),)
         )
     wanted = None if config_state == "all" else config_state
+    if product is not None:
+        get_product(product)
 
     def load() -> list[rows.ConfigRow]:
         with plane.database.read() as c:
@@ -141,7 +166,7 @@ async def list_configs(
 
 @post("/configs", opt={"permission": "configs_write"})
 async def create_config(
-    data: NewConfig, tenant: Tenant, principal: Principal, plane: ControlPlane
+    data: JSONBody[NewConfig], tenant: OwnTenant, principal: Asker, plane: Plane
 ) -> dict[str, Any]:
     """Make a config; it is published at once."""
     now = plane.clock()
@@ -159,7 +184,7 @@ async def create_config(
 
 
 @post("/configs:check", status_code=200, opt={"permission": "configs_read"})
-async def check_config(data: NewConfig, tenant: Tenant, plane: ControlPlane) -> dict[str, Any]:
+async def check_config(data: JSONBody[NewConfig], tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
     """Try a config without making it: its problems, and how many live clients it is for."""
     try:
         draft = await asyncio.to_thread(
@@ -180,7 +205,7 @@ async def check_config(data: NewConfig, tenant: Tenant, plane: ControlPlane) -> 
 
 
 @get("/configs/{config_id:str}", opt={"permission": "configs_read"})
-async def get_config(config_id: str, tenant: Tenant) -> dict[str, Any]:
+async def get_config(config_id: FromPath[str], tenant: OwnTenant) -> dict[str, Any]:
     """One config."""
     row = await asyncio.to_thread(tenant.author.get, config_id)
     return _config(row, await _deliveries(tenant))
@@ -188,7 +213,7 @@ async def get_config(config_id: str, tenant: Tenant) -> dict[str, Any]:
 
 @put("/configs/{config_id:str}", opt={"permission": "configs_write"})
 async def change_config(
-    config_id: str, data: ChangedConfig, tenant: Tenant, principal: Principal, plane: ControlPlane
+    config_id: FromPath[str], data: JSONBody[ChangedConfig], tenant: OwnTenant, principal: Asker, plane: Plane
 ) -> dict[str, Any]:
     """Change a config; ``expected_revision`` is the one its author saw."""
     fields = {
@@ -206,11 +231,11 @@ async def change_config(
 
 @delete("/configs/{config_id:str}", status_code=200, opt={"permission": "configs_write"})
 async def retire_config(
-    config_id: str,
-    tenant: Tenant,
-    principal: Principal,
-    plane: ControlPlane,
-    expected_revision: int | None = None,
+    config_id: FromPath[str],
+    tenant: OwnTenant,
+    principal: Asker,
+    plane: Plane,
+    expected_revision: FromQuery[int | None] = None,
 ) -> dict[str, Any]:
     """Retire a config: its values go back everywhere; its history stays."""
     row = await asyncio.to_thread(
@@ -222,7 +247,7 @@ async def retire_config(
 
 
 @get("/configs/{config_id:str}/history", opt={"permission": "configs_read"})
-async def config_history(config_id: str, tenant: Tenant, plane: ControlPlane) -> dict[str, Any]:
+async def config_history(config_id: FromPath[str], tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
     """Every revision, newest first."""
 
     def load() -> list[rows.RevisionRow]:
@@ -268,7 +293,7 @@ async def list_products() -> dict[str, Any]:
 
 
 @get("/clients", opt={"permission": "fleet_read"})
-async def list_clients(tenant: Tenant, service: str | None = None) -> dict[str, Any]:
+async def list_clients(tenant: OwnTenant, service: FromQuery[str | None] = None) -> dict[str, Any]:
     """Clients of the last day: who has what, and how far."""
     clients, states, agents = await tenant.fleet()
     by_agent = {agent.agent_id: agent for agent in agents}
@@ -314,7 +339,7 @@ async def list_clients(tenant: Tenant, service: str | None = None) -> dict[str, 
 
 
 @get("/agents", opt={"permission": "fleet_read"})
-async def list_agents(tenant: Tenant) -> dict[str, Any]:
+async def list_agents(tenant: OwnTenant) -> dict[str, Any]:
     """Agents that asked, and how they are."""
     clients, _, agents = await tenant.fleet()
     behind: dict[str, int] = {}
@@ -360,7 +385,7 @@ async def list_agents(tenant: Tenant) -> dict[str, Any]:
 
 
 @get("/keys", opt={"permission": "api_keys_read"})
-async def list_keys(tenant: Tenant, plane: ControlPlane) -> dict[str, Any]:
+async def list_keys(tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
     """API keys, without their secrets."""
 
     def load() -> list[rows.ApiKeyRow]:
@@ -373,7 +398,7 @@ async def list_keys(tenant: Tenant, plane: ControlPlane) -> dict[str, Any]:
 
 @post("/keys", opt={"permission": "api_keys_write"})
 async def create_key(
-    data: NewKey, tenant: Tenant, principal: Principal, plane: ControlPlane
+    data: JSONBody[NewKey], tenant: OwnTenant, principal: Asker, plane: Plane
 ) -> dict[str, Any]:
     """Make an API key; its secret is in this answer and nowhere else."""
     row, secret = await asyncio.to_thread(
@@ -385,7 +410,7 @@ async def create_key(
 
 @patch("/keys/{key_id:str}", opt={"permission": "api_keys_write"})
 async def change_key(
-    key_id: str, data: ChangedKey, tenant: Tenant, principal: Principal, plane: ControlPlane
+    key_id: FromPath[str], data: JSONBody[ChangedKey], tenant: OwnTenant, principal: Asker, plane: Plane
 ) -> dict[str, Any]:
     """Rename an API key, give or take its scope."""
     await asyncio.to_thread(
@@ -397,7 +422,7 @@ async def change_key(
 
 @delete("/keys/{key_id:str}", status_code=200, opt={"permission": "api_keys_write"})
 async def revoke_key(
-    key_id: str, tenant: Tenant, principal: Principal, plane: ControlPlane
+    key_id: FromPath[str], tenant: OwnTenant, principal: Asker, plane: Plane
 ) -> dict[str, Any]:
     """Revoke an API key for good."""
     await asyncio.to_thread(
@@ -419,7 +444,7 @@ async def _one_key(plane: ControlPlane, tenant: Tenant, key_id: str) -> dict[str
 
 
 @get("/roots", opt={"permission": "roots_read"})
-async def list_roots(tenant: Tenant, plane: ControlPlane) -> dict[str, Any]:
+async def list_roots(tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
     """Both repositories' roots, the version 1 texts for agents, and the CA."""
     roots = tenant.publisher.roots
     return {
@@ -435,7 +460,7 @@ async def list_roots(tenant: Tenant, plane: ControlPlane) -> dict[str, Any]:
 
 
 @post("/roots/{command:str}", status_code=200, opt={"permission": "roots_write"})
-async def renew_root(command: str, tenant: Tenant, principal: Principal) -> dict[str, Any]:
+async def renew_root(command: FromPath[str], tenant: OwnTenant, principal: Asker) -> dict[str, Any]:
     """``director:rotate``, ``config:rotate``, ``director:recover``, ``config:recover``."""
     repository, _, action = command.partition(":")
     if action not in ("rotate", "recover"):
@@ -449,28 +474,26 @@ async def renew_root(command: str, tenant: Tenant, principal: Principal) -> dict
 
 
 @get("/orgs", opt={"permission": "orgs_read"})
-async def list_organisations(plane: ControlPlane, principal: Principal) -> dict[str, Any]:
+async def list_organisations(plane: Plane, principal: Asker) -> dict[str, Any]:
     """Every organisation on this server."""
     return {"orgs": [_organisation(tenant.organisation) for tenant in plane.tenants.values()]}
 
 
 @post("/orgs", opt={"permission": "orgs_write"})
 async def create_organisation(
-    data: NewOrganisation, plane: ControlPlane, principal: Principal
+    data: JSONBody[NewOrganisation], plane: Plane, principal: Asker
 ) -> dict[str, Any]:
     """Make an organisation with a trust domain of its own; its first application key is in the answer."""
-    if principal.role != "admin":
-        raise NotPermittedError("Only an administrator makes organisations.")
     made, secret = await plane.create_organisation(data.name, by=principal.user)
     return {**_organisation(made), "application_key": secret}
 
 
 @get("/audit", opt={"permission": "audit_read"})
 async def list_audit(
-    tenant: Tenant,
-    plane: ControlPlane,
-    limit: Annotated[int, Parameter(ge=1, le=1000)] = 100,
-    before: int | None = None,
+    tenant: OwnTenant,
+    plane: Plane,
+    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
+    before: Annotated[int | None, QueryParameter(ge=1, le=2**53)] = None,
 ) -> dict[str, Any]:
     """What was done, newest first."""
 
@@ -495,7 +518,7 @@ async def list_audit(
 
 
 @get("/status", opt={"permission": "signed_in"})
-async def status(tenant: Tenant, plane: ControlPlane) -> dict[str, Any]:
+async def status(tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
     """How this control plane is."""
     await tenant.observer.flush()
 
@@ -612,6 +635,7 @@ def router() -> Router:
             config_history, list_products, list_clients, list_agents, list_keys, create_key, change_key,
             revoke_key, list_roots, renew_root, list_organisations, create_organisation, list_audit, status,
         ],
+        guards=[permitted],
         dependencies={
             "principal": Provide(provide_principal),
             "tenant": Provide(provide_tenant),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -61,28 +63,55 @@ def from_error(request: Request[Any, Any, Any], error: errors.SealwireError) -> 
 
 
 def from_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
-    """The framework's own refusals as problem documents."""
+    """The framework's own refusals as problem documents: 400 is no JSON, 422 not what was wanted."""
     problems = []
     if isinstance(error.extra, list):
-        for item in error.extra:
-            if isinstance(item, dict):
-                key = str(item.get("key", ""))
-                problems.append({"path": f"$.{key}" if key else "$", "message": str(item.get("message", ""))})
+        problems = [_problem(item) for item in error.extra if isinstance(item, dict)]
+    status, detail = error.status_code, error.detail
+    if problems:
+        status, detail = 422, "The request has fields that are not as they should be; nothing was changed."
     body: dict[str, Any] = {
         "type": "about:blank",
-        "title": error.detail.partition("\n")[0][:200],
-        "status": error.status_code,
-        "detail": error.detail[:1000],
-        "code": "not_found" if error.status_code == 404 else "request",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail[:1000],
+        "code": "not_found" if status == 404 else "request",
     }
     if problems:
         body["problems"] = problems
     return Response(
         body,
-        status_code=error.status_code,
+        status_code=status,
         media_type="application/problem+json",
         headers=error.headers or {},
     )
+
+
+_FIELD = re.compile(r"Object (contains unknown|missing required) field `([^`]*)`", re.ASCII)
+
+
+def _problem(item: dict[str, Any]) -> dict[str, str]:
+    """Path and sentence of one mistake the framework found; ``data`` is its word for the body."""
+    key = str(item.get("key", ""))
+    path = "$" if key in ("", "data") else f"$.{key}"
+    message = str(item.get("message", ""))
+    found = _FIELD.search(message)
+    if found is None:
+        return {"path": path, "message": message[:500]}
+    said = "There is no such field." if found[1] == "contains unknown" else "This field is needed."
+    return {"path": f"{path}.{found[2][:100]}", "message": said}
+
+
+def from_depth(request: Request[Any, Any, Any], error: RecursionError) -> Response[dict[str, Any]]:
+    """A body that nests deeper than anything that means something."""
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus.BAD_REQUEST.phrase,
+        "status": 400,
+        "detail": "The JSON is nested too deeply.",
+        "code": "request",
+    }
+    return Response(body, status_code=400, media_type="application/problem+json")
 
 
 def from_anything(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
