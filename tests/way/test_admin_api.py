@@ -534,7 +534,7 @@ def test_an_agent_that_waits_is_shown_as_waiting(tmp_path: Path) -> None:
     run(tmp_path, case)
 
 
-# Keys, organisations, roots, audit, status --------------------------------------------------------------------------
+# Keys, organisations, roots, audit, status ------------------------------------------------------------------
 
 
 def test_the_life_of_an_api_key(tmp_path: Path) -> None:
@@ -681,7 +681,7 @@ def test_status_tells_versions_and_alarms(tmp_path: Path) -> None:
     run(tmp_path, case)
 
 
-# The rest of the door --------------------------------------------------------------------------
+# The rest of the door ------------------------------------------------------------------------------------
 
 
 def test_what_is_open_to_everybody(tmp_path: Path) -> None:
