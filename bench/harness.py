@@ -114,7 +114,7 @@ def load(url: str, script: Path, *arguments: str, pid: int, seconds: float, conn
     cpu = cpu_seconds(pid)
     command = [
         *("taskset", "-c", str(GENERATOR_CPU)),
-        *(require_wrk(), "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "10s"),
+        *(require_wrk(), "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"),
         *("-s", str(script), url, "--", *arguments),
     ]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)

@@ -31,7 +31,7 @@ from bench.harness import (
 from sealwire.wire import remoteconfig_pb2 as pb
 from tests.support.stack import Api, ControlPlane
 
-AGENTS = 100
+AGENTS = 500
 
 
 def run(*, rounds: int, seconds: float) -> dict[str, object]:
@@ -158,7 +158,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of a slice")
+    parser.add_argument("--seconds", type=int, default=2, help="length of a slice")
     arguments = parser.parse_args()
     run(rounds=arguments.rounds, seconds=arguments.seconds)
 

@@ -1,0 +1,39 @@
+"""Every benchmark, or those named: ``python -m bench [polls publish verify latency agent_idle]``.
+
+Takes less than six minutes. Tables go to the terminal, figures to ``bench/results``. Says at the end which
+goals were not reached; that is no failure of the program, since a busy machine can do it too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+
+from bench import agent_idle, latency, polls, publish, verify
+from bench.harness import RESULTS
+
+BENCHMARKS = {
+    "polls": functools.partial(polls.run, rounds=9, seconds=2),
+    "publish": functools.partial(publish.run, changes=20),
+    "verify": functools.partial(verify.run, rounds=15),
+    "latency": functools.partial(latency.run, changes=120, new_clients=20, go_changes=15),
+    "agent_idle": functools.partial(agent_idle.run, seconds=61),
+}
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], metavar="NAME", default=[])
+    chosen = parser.parse_args().names or list(BENCHMARKS)
+    missed = []
+    for name in chosen:
+        BENCHMARKS[name]()
+        kept = json.loads((RESULTS / f"{name}.json").read_text())
+        missed += [f"{name}: {row['row']}" for row in kept["rows"] if row.get("held") is False]
+    print("\nNot reached: " + "; ".join(missed) if missed else "\nEvery goal was reached.")
+
+
+if __name__ == "__main__":
+    main()
