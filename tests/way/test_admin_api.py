@@ -179,8 +179,9 @@ def test_every_route_wants_a_key_before_it_reads_anything(tmp_path: Path, header
         for method, path, _ in admin_routes():
             concrete = path.removeprefix(ADMIN).replace("{config_id:str}", "0" * 16)
             concrete = concrete.replace("{key_id:str}", "0" * 12).replace("{command:str}", "director:rotate")
-            told = await it.refused(method, concrete, status=401, content=b"{not even JSON")
-            assert told["code"] == "unauthenticated"
+            for asked in (method, "OPTIONS"):
+                told = await it.refused(asked, concrete, status=401, content=b"{not even JSON")
+                assert told["code"] == "unauthenticated"
 
     run(tmp_path, case)
 
