@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -102,13 +103,17 @@ class Author:
     ) -> dict[ConfigId, Mapping[str, Any]]:
         """Other active configs of the product that may meet this one in a client."""
         now_ms = int(now.timestamp() * 1000)
-        return {
-            ConfigId(row.config_id): orjson.loads(row.payload)
-            for row in read.configs(c, self._org_id, product=product, state="active")
-            if row.config_id != config_id
-            and (row.expires_ms is None or row.expires_ms > now_ms)
-            and Targeting.parse(row.targeting).may_overlap(targeting)
-        }
+        overlaps: dict[str, bool] = {}
+        found = {}
+        for other_id, stored, payload, expires_ms in read.active_of(c, self._org_id, product):
+            if other_id == config_id or (expires_ms is not None and expires_ms <= now_ms):
+                continue
+            meets = overlaps.get(stored)
+            if meets is None:
+                meets = overlaps[stored] = _stored_targeting(stored).may_overlap(targeting)
+            if meets:
+                found[ConfigId(other_id)] = orjson.loads(payload)
+        return found
 
     def _check_again(
         self, c: sa.Connection, draft: Draft, domain: rows.Domain, config_id: str | None, now: datetime
@@ -301,6 +306,11 @@ def _moved_on(row: rows.ConfigRow, expected_revision: int) -> ConflictError:
         expected_revision=expected_revision,
         actual_revision=row.revision,
     )
+
+
+@lru_cache(maxsize=MAX_CONFIGS)
+def _stored_targeting(text: str) -> Targeting:
+    return Targeting.parse(orjson.loads(text))
 
 
 def describe(targeting: Targeting) -> str:

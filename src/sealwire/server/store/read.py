@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -66,6 +66,21 @@ def configs(
     if state is not None:
         query = query.where(t.configs.c.state == state)
     return [_config(row) for row in c.execute(query.order_by(t.configs.c.generation.desc()))]
+
+
+def active_of(c: sa.Connection, org_id: int, product: str) -> Iterator[tuple[str, str, bytes, int | None]]:
+    """Config id, targeting (as stored), payload and expiry of the active configs of a product.
+
+    Every change is checked against these, so they come without the rest, and nothing is read in them yet.
+    """
+    k = t.configs.c
+    result = c.execute(
+        sa.select(k.config_id, k.targeting, k.payload, k.expires_ms).where(
+            k.org_id == org_id, k.product == product, k.state == "active"
+        )
+    )
+    for row in result.all():
+        yield row[0], row[1], row[2], row[3]
 
 
 def count_active(c: sa.Connection, org_id: int) -> int:
