@@ -101,7 +101,7 @@ custom_text = st.text(st.characters(min_codepoint=0x20, exclude_categories=["Cs"
 
 @given(
     st.dictionaries(
-        st.from_regex(r"\Adatadog/[1-9]/[A-Z_]{1,8}X/[a-f0-9]{1,8}x/[a-z]{1,5}g\Z"),
+        st.from_regex(r"\Adatadog/[1-9]/[A-Z_]{1,8}Y/[a-f0-9]{1,8}x/[a-z]{1,5}g\Z"),
         st.builds(
             TargetEntry,
             st.integers(1, 2**32 - 1),
