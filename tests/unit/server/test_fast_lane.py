@@ -394,7 +394,7 @@ def test_a_request_that_arrives_while_another_is_decided_waits_its_turn(tmp_path
     run(tmp_path, test)
 
 
-@pytest.mark.parametrize("cut", [1, 40, 200, -1])
+@pytest.mark.parametrize("cut", [1, 40, 300, -1])
 def test_a_request_in_pieces_is_answered_when_it_is_whole(cut: int, tmp_path: Path) -> None:
     async def test(case: Case) -> None:
         connection = await case.learned()
@@ -403,7 +403,10 @@ def test_a_request_in_pieces_is_answered_when_it_is_whole(cut: int, tmp_path: Pa
         connection.send(b"")
         assert connection.at_once() is None
         connection.send(request[cut:])
-        status, answer = await connection.response()
+        if cut in (1, 40):  # the pieces were given to the parser before the headers could be known
+            status, answer = await connection.response()
+        else:
+            status, answer = connection.at_once() or (0, b"")
         assert status == 200
         assert is_steady(answer)
         connection.send(request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import subprocess
 import sys
 import threading
@@ -318,6 +319,10 @@ def test_configs_are_found_by_product_state_and_generation(two_organisations: Da
         assert read.configs_since(c, ORG, 3) == []
         assert len(read.configs_since(c, ORG, -1)) == 3
         assert read.count_active(c, ORG) == 2
+        ((config_id, targeting, payload, expires_ms),) = read.active_of(c, ORG, "ASM_DATA")
+        same = read.config(c, ORG, config_id)
+        assert same is not None
+        assert (json.loads(targeting), payload, expires_ms) == (same.targeting, same.payload, same.expires_ms)
 
 
 # What is published ----------------------------------------------------------------------------------------
