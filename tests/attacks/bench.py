@@ -399,12 +399,16 @@ class Bench:
             "config_snapshot": config["snapshot"],
             "config_root": config["root"],
         }
-        wait_until(lambda: self.versions() == wanted, f"the agent has {wanted}", timeout_s=PATIENCE_S)
+        wait_until(
+            lambda: self.versions() == wanted, f"the agent has {wanted}", timeout_s=PATIENCE_S, every_s=0.005
+        )
         self.wait_for_condition("connected")
 
     def wait_for_condition(self, condition: str) -> None:
         """Wait until the agent says that this is how things stand with the control plane."""
-        wait_until(lambda: self.status()["condition"] == condition, condition, timeout_s=PATIENCE_S)
+        wait_until(
+            lambda: self.status()["condition"] == condition, condition, timeout_s=PATIENCE_S, every_s=0.005
+        )
 
     def until_poll(
         self, claim: Callable[[pb.LatestConfigsRequest], bool], *, after: int = 0

@@ -35,9 +35,11 @@ def tls(ca_file: Path) -> ssl.SSLContext:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses after failures in hundredths of what they are; that they happen is tested elsewhere."""
-    monkeypatch.setattr(upstream_module, "QUICK_START_S", 0.02)
-    monkeypatch.setattr(upstream_module, "QUICK_CAP_S", 0.1)
+    """Pauses in hundredths of what they are; that they happen is tested elsewhere."""
+    monkeypatch.setattr(upstream_module, "QUICK_START_S", 0.01)
+    monkeypatch.setattr(upstream_module, "QUICK_CAP_S", 0.05)
+    monkeypatch.setattr(upstream_module, "COALESCE_S", 0.01)
+    monkeypatch.setattr(upstream_module, "GATHER_S", 0.001)
     monkeypatch.setattr(sealwire.clock, "_OFFSET", timedelta())
 
 

@@ -32,7 +32,7 @@ def signed_of(raw: bytes) -> dict[str, Any]:
 
 def signed_whatever(signed: Mapping[str, Any], signers: Sequence[Ed25519Signer]) -> bytes:
     """A document that verifies, whatever it says; our own signer would refuse to sign most of it."""
-    message = encode_canonical(dict(signed)).encode()
+    message = (encode_canonical(dict(signed)) or "").encode()
     signatures = [
         {"keyid": signer.public_key.key_id, "sig": signer.sign(message).hex()} for signer in signers
     ]

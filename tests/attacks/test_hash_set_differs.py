@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from sealwire.trust.sign import targets_signed
+from sealwire.trust.sign import TargetEntry, targets_signed
 from tests.attacks.bench import BLOCKED, HONEST, Bench
-from tests.support.repository import FAR, TargetEntry, sign_anything
+from tests.support.repository import FAR, sign_anything
 
 DIFFERENT = f"The director and the config repository give {BLOCKED} different hashes."
 

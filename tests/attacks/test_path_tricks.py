@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import pytest
 
+from sealwire.trust.canonical import sha256_hex
+from sealwire.trust.sign import TargetEntry
 from tests.attacks.bench import Bench
-from tests.support.repository import TargetEntry, sha256_hex
 
 NO_PATH = {
     "parent": "datadog/2/ASM_DATA/../config",

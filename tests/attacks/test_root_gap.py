@@ -5,6 +5,8 @@ Stops it: roots are taken one version at a time, each signed by the one before i
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.attacks.bench import Bench, repository_of, whose
@@ -20,8 +22,9 @@ def test_a_root_two_versions_ahead_is_not_followed(bench: Bench, repository: str
     stolen.rotate("root", "timestamp", "snapshot", "targets")
     thief.publish()
     first, _, third = stolen.roots
+    gap: dict[str, Any] = {repository: {"roots": (first, third)}}
 
-    bench.attack_with(edited(thief.answer(), **{repository: {"roots": (first, third)}}))
+    bench.attack_with(edited(thief.answer(), **gap))
 
     bench.assert_refused(
         "threshold", f"{whose(repository)} timestamp, version 3, does not have enough valid signatures."
