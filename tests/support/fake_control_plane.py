@@ -127,6 +127,7 @@ class FakeControlPlane:
         try:
             yield self.url
         finally:
+            await _accept_no_more(site)
             await runner.cleanup()
 
     @property
@@ -195,6 +196,16 @@ class FakeControlPlane:
         if self.edit is not None:
             self.edit(message)
         return message.SerializeToString()
+
+
+async def _accept_no_more(site: web.TCPSite) -> None:
+    """Before a listener is closed: asyncio forgets a connection that it is just accepting, and it hangs."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(site._server, asyncio.Server)
+    for listener in site._server.sockets:
+        loop.remove_reader(listener.fileno())
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 def full_answer(simulator: Simulator) -> pb.LatestConfigsResponse:
