@@ -197,9 +197,9 @@ def test_a_blocked_address_is_refused_and_no_other_until_it_is_unblocked(shop: S
 def test_a_block_lapses_by_itself(shop: Shop) -> None:
     """Its end is in the file the tracer holds: nobody changes anything when it comes."""
     shop.switch_on()
-    until_s = int(time.time()) + 5
+    until_s = int(time.time()) + 6
     denied = shop.give("ASM_DATA", denied_ips(DENIED, until_s=until_s))
-    shop.app.wait_for_status(403, from_ip=DENIED, timeout_s=4.5)
+    shop.app.wait_for_status(403, from_ip=DENIED, timeout_s=5.5)
     shop.acknowledges(denied)
     published = shop.api.get("/status")["director_version"]
 

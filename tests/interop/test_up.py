@@ -155,7 +155,7 @@ def test_a_newcomer_enables_blocks_looks_and_unblocks(up: Up) -> None:
 
 def test_a_block_for_a_short_time_lapses(up: Up) -> None:
     up.sealwire("asm enable --service shop")
-    up.sealwire(f"asm block ip {DENIED} --for 6s")
+    up.sealwire(f"asm block ip {DENIED} --for 8s")
 
     up.wait_for_shop(403, DENIED)
     up.wait_for_shop(200, DENIED)
