@@ -493,7 +493,7 @@ def _fuzz_once(target: Target, chance: random.Random) -> int | None:
     if chance.random() < 0.3:  # the framing itself
         raw = _mutated(raw[:400], chance) + raw[400:]
     with target.connect() as connection:
-        connection.settimeout(3)
+        connection.settimeout(0.7)
         try:
             connection.sendall(raw)
             answer = connection.recv(65_536)
