@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import structlog
@@ -125,23 +125,22 @@ class Tenant:
     async def fleet(self) -> tuple[list[rows.ClientRow], dict[str, list[FileState]], list[rows.AgentRow]]:
         """Clients of the last day, what became of each file they shall have, and the agents."""
         await self.observer.flush()
-
-        def load() -> tuple[list[rows.ClientRow], list[rows.DeliveryRow], list[rows.AgentRow]]:
-            since_ms = int((time.time() - SHOW_CLIENTS_FOR_S) * 1000)
-            org_id = self.organisation.org_id
-            with self._database.read() as c:
-                return (
-                    read.clients(c, org_id, since_ms=since_ms),
-                    read.deliveries(c, org_id),
-                    read.agents(c, org_id),
-                )
-
-        clients, deliveries, agents = await asyncio.to_thread(load)
-        said = {(row.client_id, row.path): row for row in deliveries}
         wanted: dict[str, tuple[str, ...]] = {}
-        for session in list(self.distributor.sessions.values()):
+        for session in self.distributor.sessions.values():
             if session.view is not None:
                 wanted.update(session.view.wanted)
+        return await asyncio.to_thread(self._fleet, wanted)  # takes long, and polls go on
+
+    def _fleet(
+        self, wanted: Mapping[str, tuple[str, ...]]
+    ) -> tuple[list[rows.ClientRow], dict[str, list[FileState]], list[rows.AgentRow]]:
+        since_ms = int((time.time() - SHOW_CLIENTS_FOR_S) * 1000)
+        org_id = self.organisation.org_id
+        with self._database.read() as c:
+            clients = read.clients(c, org_id, since_ms=since_ms)
+            deliveries = read.deliveries(c, org_id)
+            agents = read.agents(c, org_id)
+        said = {(row.client_id, row.path): row for row in deliveries}
         active = self.publisher.catalogue.active
         states: dict[str, list[FileState]] = {}
         for client in clients:

@@ -226,7 +226,8 @@ async def change_config(
         by=principal.user, now=plane.clock(),
     )  # fmt: skip
     tenant.reconciler.nudge()
-    return {**_config(row, await _deliveries(tenant)), "warnings": _problems(warnings)}
+    # Nothing has become of it yet; to look would compete with its publication.
+    return {**_config(row, {}), "warnings": _problems(warnings)}
 
 
 @delete("/configs/{config_id:str}", status_code=200, opt={"permission": "configs_write"})
