@@ -25,7 +25,6 @@ import uvicorn
 from litestar import Litestar, MediaType, Response, get
 from litestar.config.app import ExperimentalFeatures
 from litestar.datastructures import State
-from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ASGIApp
@@ -37,6 +36,9 @@ from sealwire.server.api import admin, fast_lane, problems
 from sealwire.server.api.remote_config import MachineApi, Receive, Scope, Send
 from sealwire.server.control_plane import ControlPlane
 from sealwire.server.metrics import render
+from sealwire.server.ui import answers
+from sealwire.server.ui.live import Viewers
+from sealwire.server.ui.router import router as pages
 
 log = structlog.get_logger()
 
@@ -63,20 +65,16 @@ def build(plane: ControlPlane) -> tuple[Any, MachineApi]:
         return render(plane, machine)
 
     people: ASGIApp = Litestar(
-        route_handlers=[healthz, readyz, metrics, admin.router()],
-        state=State({"plane": plane}),
+        route_handlers=[healthz, readyz, metrics, admin.router(), pages()],
+        state=State({"plane": plane, "viewers": Viewers(plane.stopping)}),
         openapi_config=OpenAPIConfig(
             title="Sealwire admin API",
             version="1",
             path="/api/admin/v1/openapi",
             render_plugins=[JsonRenderPlugin()],  # the pages of the others load scripts from elsewhere
         ),
-        exception_handlers={
-            SealwireError: problems.from_error,
-            HTTPException: problems.from_http,
-            RecursionError: problems.from_depth,
-            Exception: problems.from_anything,
-        },
+        exception_handlers={**answers.EXCEPTION_HANDLERS, RecursionError: problems.from_depth},
+        before_send=[answers.add_headers],
         request_max_body_size=MAX_JSON_BYTES,
         logging_config=None,
         experimental_features=list[ExperimentalFeatures](),
@@ -136,6 +134,7 @@ async def serve(plane: ControlPlane) -> None:
         print(f"sealwire server ready on {plane.url}", flush=True)  # noqa: T201 - the line people wait for
         await stopping.wait()
         log.info("stopping")
+        plane.stopping.set()
         for tenant in plane.tenants.values():
             tenant.distributor.release_waiters()
         server.should_exit = True

@@ -59,6 +59,7 @@ class ControlPlane:
             )
             self.ca_pem = self.tls.ca_pem
         self.url = settings.url(settings.port)
+        self.stopping = asyncio.Event()  # what lasts, such as a live page, ends when this is set
         self._tasks: list[asyncio.Task[None]] = []
 
     def _add(self, row: rows.Organisation) -> Tenant:

@@ -1,0 +1,80 @@
+"""Charts as numbers a template draws: no script, a sentence for who cannot see it, and a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+EDGES_S = (1, 2, 3, 4, 5, 6, 8, 10, 15, 30, 60)
+TARGET_S = 10
+WIDTH, HEIGHT = 240, 44
+_GAP = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar: where it stands, and what it says."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How long something took.
+
+    Attributes:
+        caption: The whole chart in one sentence.
+        target_x: Where ten seconds are.
+        p50, p99: In words; empty without data.
+    """
+
+    caption: str
+    bars: tuple[Bar, ...]
+    total: int
+    p50: str
+    p99: str
+    target_x: float
+    width: int = WIDTH
+    height: int = HEIGHT
+
+
+def took(seconds: Sequence[float]) -> Histogram:
+    """The distribution of durations from save to applied."""
+    counts = [0] * (len(EDGES_S) + 1)
+    for value in seconds:
+        counts[next((i for i, edge in enumerate(EDGES_S) if value < edge), len(EDGES_S))] += 1
+    slot = WIDTH / len(counts)
+    target_x = round(slot * (EDGES_S.index(TARGET_S) + 1) - _GAP / 2, 1)
+    highest = max(counts) or 1
+    bars = []
+    for index, count in enumerate(counts):
+        height = 0.0 if not count else round(max(1.5, count / highest * (HEIGHT - 2)), 1)
+        low = EDGES_S[index - 1] if index else 0
+        label = f"{low} to {EDGES_S[index]} s" if index < len(EDGES_S) else f"over {low} s"
+        x = round(index * slot, 1)
+        bars.append(Bar(x, round(HEIGHT - height, 1), round(slot - _GAP, 1), height, label, count))
+    if not seconds:
+        return Histogram("No change was confirmed by a client yet.", tuple(bars), 0, "", "", target_x)
+    ordered = sorted(seconds)
+    p50, p99 = _quantile(ordered, 0.5), _quantile(ordered, 0.99)
+    in_time = sum(value <= TARGET_S for value in ordered)
+    caption = (
+        f"{in_time} of {len(ordered)} deliveries were confirmed within {TARGET_S} seconds; "
+        f"half within {_s(p50)}, 99 % within {_s(p99)}."
+    )
+    return Histogram(caption, tuple(bars), len(ordered), _s(p50), _s(p99), target_x)
+
+
+def _quantile(ordered: Sequence[float], q: float) -> float:
+    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+
+
+def _s(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.0f} h"

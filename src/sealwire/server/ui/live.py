@@ -1,0 +1,133 @@
+"""Live screens: the fragments of a page again, as they change, over server-sent events.
+
+A screen is a function from a request to fragments by element id. Once a second the fragments are made and
+compared with what this viewer has; the ones that differ are sent as one event, to be morphed in place. A
+new connection gets everything, so a viewer that was away or paused is right again with the first event:
+there is no log to replay and nothing to lose.
+
+A stream ends by itself after ``STREAM_S``; the browser comes back and is asked anew who it is. So a session
+that was revoked sees nothing a minute later. There are at most ``MAX_VIEWERS``; streams end with the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+from litestar.response import Stream
+
+from sealwire.errors import SealwireError, UnavailableError
+
+log = structlog.get_logger()
+
+EVERY_S = 1.0
+BEAT_EVERY_S = 3.0
+STREAM_S = 60.0
+MAX_VIEWERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A fragment that is a container of rows, each with an id of its own.
+
+    While its rows stay the same ones in the same order, only those that differ are sent.
+    """
+
+    opening: str
+    rows: Mapping[str, str]
+    closing: str
+
+    def html(self) -> str:
+        return f"{self.opening}{''.join(self.rows.values())}{self.closing}"
+
+
+Fragments = Mapping[str, "str | Rows"]
+Screen = Callable[[], Awaitable[Fragments]]
+
+
+class Viewers:
+    """Who is watching."""
+
+    def __init__(self, stopping: asyncio.Event) -> None:
+        self.count = 0
+        self._stopping = stopping
+
+    def stream(self, screen: Screen) -> Stream:
+        """The answer to a viewer.
+
+        Raises:
+            UnavailableError: There are too many.
+        """
+        if self.count >= MAX_VIEWERS or self._stopping.is_set():
+            raise UnavailableError("Too many live pages are open; this one does not update.")
+        return Stream(
+            self._events(screen),
+            media_type="text/event-stream; charset=utf-8",
+            headers={"Cache-Control": "private, no-store", "X-Accel-Buffering": "no"},
+        )
+
+    async def _events(self, screen: Screen) -> AsyncIterator[bytes]:
+        loop = asyncio.get_running_loop()
+        self.count += 1
+        sent: dict[str, str | Rows] = {}
+        ends = loop.time() + STREAM_S
+        beat = 0.0
+        number = 0
+        try:
+            yield b"retry: 1000\n\n"
+            while loop.time() < ends and not self._stopping.is_set():
+                started = loop.time()
+                try:
+                    fragments = await screen()
+                except SealwireError as error:
+                    # A thing that is gone, or a database that is away: the page says its data is old.
+                    log.debug("live screen not made", code=error.code, detail=error.detail)
+                    break
+                html = changes(sent, fragments)
+                sent = dict(fragments)
+                if html:
+                    number += 1
+                    beat = started
+                    yield event(html, number)
+                elif started - beat >= BEAT_EVERY_S:
+                    beat = started
+                    yield b"event: beat\ndata: 1\n\n"
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.1, EVERY_S - (loop.time() - started))):
+                        await self._stopping.wait()
+        finally:
+            self.count -= 1
+
+
+def changes(sent: Mapping[str, str | Rows], fragments: Fragments) -> str:
+    """What a viewer lacks, as elements to be put in place by their ids."""
+    parts: list[str] = []
+    for name, fragment in fragments.items():
+        before = sent.get(name)
+        if fragment == before:
+            continue
+        if isinstance(fragment, str):
+            parts.append(_in_place(name, fragment))
+        elif isinstance(before, Rows) and list(before.rows) == list(fragment.rows):
+            parts.extend(
+                _in_place(row_id, row) for row_id, row in fragment.rows.items() if before.rows[row_id] != row
+            )
+        else:
+            parts.append(_in_place(name, fragment.html()))
+    return "".join(parts)
+
+
+def event(html: str, number: int) -> bytes:
+    """One event; a line of HTML is a line of data."""
+    lines = "".join(f"data: {line}\n" for line in html.splitlines())
+    return f"id: {number}\n{lines}\n".encode()
+
+
+def _in_place(name: str, html: str) -> str:
+    mark = f'id="{name}"'
+    if mark not in html:
+        raise RuntimeError(f"the fragment {name} has no element with that id")
+    return html.replace(mark, f'{mark} hx-swap-oob="outerMorph"', 1)

@@ -1,0 +1,139 @@
+"""Templates to answers, and what every page has around it.
+
+Everything is escaped, and a name a template does not find is an error and not an empty text. There is no
+inline script and no inline style anywhere: the policy of ``answers`` would refuse it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from litestar import MediaType, Request, Response
+
+from sealwire import __version__
+from sealwire.server.access import Principal
+from sealwire.server.tenant import Tenant
+from sealwire.server.ui.assets import assets
+from sealwire.server.ui.views import NEVER, Frame, Link, Moment, NavItem
+
+THEME_COOKIE = "sealwire_theme"
+THEMES = ("light", "dark")
+
+#: Section, label, address, icon. Only pages that exist; a page is current for all that lies below it.
+NAVIGATION: tuple[tuple[str, str, str, str], ...] = (
+    ("", "Home", "/", "house"),
+    ("", "Fleet", "/fleet", "network"),
+)
+
+environment = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+)
+
+
+def _sprite() -> str:
+    return next(
+        path for path in assets().files if path.startswith("vendor/lucide-") and path.endswith(".svg")
+    )
+
+
+def _vendored(prefix: str) -> str:
+    """A vendored file without naming its version: ``htmx`` finds ``vendor/htmx-4.0.1.js``."""
+    found = [path for path in assets().files if path.startswith(f"vendor/{prefix}-")]
+    shortest = min(found, key=len, default=None)
+    if shortest is None:
+        raise RuntimeError(f"no vendored file {prefix}")
+    return assets().url(shortest)
+
+
+environment.globals.update(
+    static=lambda path: assets().url(path),
+    vendored=_vendored,
+    sprite=assets().url(_sprite()),
+    icon_file=assets().url("icon.svg"),
+)
+
+
+def page(
+    request: Request[Any, Any, Any],
+    template: str,
+    *,
+    title: str,
+    view: object,
+    principal: Principal | None,
+    tenant: Tenant | None,
+    status_code: int = 200,
+    live_href: str = "",
+) -> Response[str]:
+    """Render a whole page."""
+    frame = Frame(
+        title=title,
+        sections=_sections(request.url.path) if principal is not None else (),
+        theme=theme if (theme := request.cookies.get(THEME_COOKIE, "")) in THEMES else "",
+        user=principal.user if principal is not None else "",
+        role=principal.role if principal is not None else "",
+        organisation=tenant.organisation.name if tenant is not None else "",
+        version=__version__,
+        live_href=live_href,
+    )
+    html = environment.get_template(template).render(view=view, frame=frame, now=moment(time.time()).iso)
+    return Response(html, status_code=status_code, media_type=MediaType.HTML)
+
+
+def macro(template: str, name: str) -> Callable[..., str]:
+    """A macro of a template, for fragments: the page and its live rows come from the same one."""
+    found = getattr(environment.get_template(template).module, name)
+
+    def call(*arguments: object) -> str:
+        return str(found(*arguments)).strip()
+
+    return call
+
+
+def _sections(path: str) -> tuple[tuple[str, tuple[NavItem, ...]], ...]:
+    found: dict[str, list[NavItem]] = {}
+    for section, label, href, icon in NAVIGATION:
+        is_current = path == href or (href != "/" and path.startswith(href + "/"))
+        found.setdefault(section, []).append(NavItem(label, href, icon, is_current))
+    return tuple((section, tuple(items)) for section, items in found.items())
+
+
+def has_page(path: str) -> bool:
+    """Whether a page is there to be linked to."""
+    return any(href == path for _, _, href, _ in NAVIGATION)
+
+
+# Small things that pages say --------------------------------------------------------------------------
+
+
+def moment(at_s: float | None, *, now: bool = False) -> Moment:
+    """A time for a page, seconds since 1970."""
+    if at_s is None or at_s <= 0:
+        return NEVER
+    return Moment(datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"), now)
+
+
+def dom_id(kind: str, identity: str) -> str:
+    """An element id for something whose own id anybody may choose."""
+    return f"{kind}-{hashlib.sha256(identity.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+
+
+def client_href(client_id: str) -> str:
+    """The page of a client."""
+    return f"/fleet/clients/{quote(client_id, safe='')}"
+
+
+def config_link(config_id: str, name: str) -> Link:
+    """A config by its name, leading to its page once there is one."""
+    return Link(name or config_id, f"/configs/{config_id}" if has_page("/configs") else None)

@@ -1,0 +1,347 @@
+"""Everything the templates may see: one frozen value per page, and the small ones they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sealwire.errors import Problem
+from sealwire.server.connection import REMEDIES, Connection, Standing
+from sealwire.server.explain import DeliveryState
+from sealwire.server.ui.charts import Histogram
+from sealwire.server.ui.tables import Heading
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A state as people see it: icon, word and colour together, never colour alone.
+
+    Attributes:
+        tone: ``ok``, ``wait``, ``bad``, ``mute`` or ``info``.
+        icon: A symbol of the sprite.
+        detail: More about this one case; may be empty.
+        remedy: What to do; may be empty.
+    """
+
+    word: str
+    tone: str
+    icon: str
+    detail: str = ""
+    remedy: str = ""
+
+
+_CONNECTIONS: Mapping[Connection, tuple[str, str, str]] = {
+    Connection.CONNECTED: ("Connected", "ok", "circle-check"),
+    Connection.DEGRADED: ("Config error", "bad", "triangle-alert"),
+    Connection.PENDING: ("Updating", "wait", "refresh-cw"),
+    Connection.ERROR: ("Connection error", "bad", "unplug"),
+    Connection.OFFLINE: ("Offline", "mute", "circle-dashed"),
+    Connection.UNSUPPORTED: ("Unsupported", "wait", "shield-alert"),
+    Connection.UNAUTHORIZED: ("Unauthorized", "bad", "lock"),
+    Connection.DISABLED: ("Disabled", "mute", "ban"),
+    Connection.REVOKED: ("Revoked", "bad", "key-round"),
+    Connection.NOT_DETECTED: ("Not detected", "mute", "eye"),
+    Connection.UNKNOWN: ("Unknown", "mute", "circle-help"),
+}
+_DELIVERIES: Mapping[DeliveryState, tuple[str, str, str]] = {
+    DeliveryState.IN_STEP: ("In step", "ok", "circle-check"),
+    DeliveryState.BEHIND: ("Behind", "wait", "clock"),
+    DeliveryState.APPLYING: ("Applying", "wait", "refresh-cw"),
+    DeliveryState.FAILED: ("Failed", "bad", "triangle-alert"),
+    DeliveryState.SILENT: ("Silent", "mute", "circle-dashed"),
+    DeliveryState.REFUSED: ("Refused", "bad", "shield-off"),
+}
+
+
+def connection_status(standing: Standing) -> Status:
+    """A client's or an agent's state."""
+    word, tone, icon = _CONNECTIONS[standing.state]
+    return Status(word, "bad" if standing.late else tone, icon, standing.detail, REMEDIES[standing.state])
+
+
+def delivery_status(state: DeliveryState) -> Status:
+    """A config's state in a client."""
+    return Status(*_DELIVERIES[state])
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A time, shown as its age by the browser and as a clock where there is no script.
+
+    Attributes:
+        iso: ISO 8601 in UTC; empty when it never was.
+        now: It is so right now: no age is shown.
+    """
+
+    iso: str
+    now: bool = False
+
+
+NEVER = Moment("")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Words that may lead somewhere; ``href`` is None while no page is there."""
+
+    text: str
+    href: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A number of the summary: what is counted, how many, and the page that lists them."""
+
+    label: str
+    number: int
+    tone: str
+    note: str
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """One of a page's tabs."""
+
+    label: str
+    href: str
+    is_current: bool
+    count: int
+
+
+# Home ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """Something that needs attention."""
+
+    status: Status
+    title: str
+    detail: str
+    href: str | None
+    since: Moment = NEVER
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that somebody did."""
+
+    id: int
+    summary: str
+    actor: str
+    at: Moment
+    icon: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """Where a signed repository stands."""
+
+    name: str
+    version: int
+    root_version: int
+    root_expires: Moment
+    root_days: int
+    keys: str
+
+
+@dataclass(frozen=True, slots=True)
+class HomePage:
+    """What is, what needs attention, what was done."""
+
+    organisation: str
+    facts: tuple[Fact, ...]
+    histogram: Histogram
+    concerns: tuple[Concern, ...]
+    more_concerns: int
+    changes: tuple[Change, ...]
+    repositories: tuple[Repository, ...]
+    configs: int
+    clients: int
+    agents: int
+    summary: str
+    live_href: str
+
+
+# Fleet --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRow:
+    """One tracer in the table. ``dom_id`` is made of a hash: client ids are what clients say."""
+
+    dom_id: str
+    href: str
+    status: Status
+    service: str
+    env: str
+    language: str
+    library: str
+    host: str
+    app_version: str
+    in_step: int
+    wanted: int
+    failed: int
+    seen: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRow:
+    """One agent in the table."""
+
+    dom_id: str
+    href: str
+    status: Status
+    host: str
+    version: str
+    tags: tuple[str, ...]
+    clients: int
+    has_version: int
+    wanted_version: int | None
+    roots: str
+    seen: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class FleetPage:
+    """Both tabs of the fleet; ``rows`` are of the kind the tab shows."""
+
+    tab: str
+    tabs: tuple[Tab, ...]
+    query: str
+    sort: str
+    problems: tuple[Problem, ...]
+    facts: tuple[Fact, ...]
+    headings: tuple[Heading, ...]
+    rows: tuple[ClientRow, ...] | tuple[AgentRow, ...]
+    shown: int
+    total: int
+    previous_href: str | None
+    next_href: str | None
+    fields: tuple[str, ...]
+    summary: str
+    live_href: str
+
+
+# One client ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """One file a client shall have, and what it said of it."""
+
+    dom_id: str
+    status: Status
+    product: str
+    title: str
+    configs: tuple[Link, ...]
+    version: int
+    reported_version: int | None
+    saved: Moment
+    acknowledged: Moment
+    took: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveValue:
+    """One value in force, and the config it comes from."""
+
+    path: str
+    value: str
+    config: Link
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """What one product says to this client, all configs together."""
+
+    product: str
+    title: str
+    values: tuple[EffectiveValue, ...]
+    document: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleView:
+    """A condition, and whether it holds."""
+
+    holds: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonRow:
+    """Why a client has or has not a config."""
+
+    config: Link
+    product: str
+    title: str
+    revision: int
+    status: Status
+    rules: tuple[RuleView, ...]
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientPage:
+    """One tracer: what it is, what it was sent, what it said, and why."""
+
+    title: str
+    status: Status
+    subtitle: str
+    host: Link
+    identity: tuple[tuple[str, str], ...]
+    first_seen: Moment
+    seen: Moment
+    products: tuple[str, ...]
+    capabilities: tuple[str, ...]
+    tags: tuple[str, ...]
+    files: tuple[FileRow, ...]
+    effective: tuple[Effective, ...]
+    reasons: tuple[ReasonRow, ...]
+    more_reasons: int
+    live_href: str
+
+
+# Around every page --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NavItem:
+    """One line of the navigation."""
+
+    label: str
+    href: str
+    icon: str
+    is_current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What ``base.html`` shows around a page.
+
+    Attributes:
+        sections: Heading (empty for the first) and its lines.
+        live_href: The stream of this page; empty when it does not change by itself.
+    """
+
+    title: str
+    sections: tuple[tuple[str, tuple[NavItem, ...]], ...]
+    theme: str
+    user: str
+    role: str
+    organisation: str
+    version: str
+    live_href: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorPage:
+    """What went wrong, in words, and the way on."""
+
+    status: int
+    title: str
+    text: str
+    problems: tuple[Problem, ...] = field(default=())
