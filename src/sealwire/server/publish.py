@@ -647,6 +647,8 @@ def jump_sequences(database: Database, org_id: int, *, director_above: int, conf
     """
     with database.write() as c:
         domain = write.lock_domain(c, org_id)
+        if director_above <= domain.director_version and config_above <= domain.config_version:
+            return  # another replica issued them, or jumped
         write.set_domain(
             c,
             org_id,

@@ -527,6 +527,20 @@ def test_a_jump_never_goes_back(domain: Domain) -> None:
     assert bundle.config.version > 7_000
 
 
+def test_versions_that_another_replica_issued_are_nothing_to_jump_over(domain: Domain) -> None:
+    replica = domain.new_publisher()
+    wanted = demand("host-a", SHOP)
+    domain.put("ASM_DATA", denylist("203.0.113.7"))
+    (before,) = domain.publish(wanted)
+    assert replica.director_version < before.version
+
+    replica.jump(director_above=before.version, config_above=before.config.version)
+    (after,) = domain.publish(holding(before, wanted), publisher=replica)
+
+    assert after.version == before.version
+    assert after.targets == before.targets
+
+
 # Bins -----------------------------------------------------------------------------------------------------
 
 
