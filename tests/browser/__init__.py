@@ -1,0 +1,1 @@
+"""The web pages in a real browser, against a real control plane with a simulated fleet behind it."""

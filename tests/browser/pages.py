@@ -1,0 +1,16 @@
+"""Every page there is, by name. A page that is not here is not looked at by anybody."""
+
+from __future__ import annotations
+
+from tests.support.simulated_fleet import FAILING
+
+PAGES: dict[str, str] = {
+    "home": "/",
+    "fleet": "/fleet",
+    "fleet-filtered": "/fleet?q=service:shop+env:prod&sort=-seen",
+    "fleet-nothing": "/fleet?q=service:nobody",
+    "fleet-wrong-filter": "/fleet?q=servise:shop+state:fine",
+    "agents": "/fleet?tab=agents",
+    "client": f"/fleet/clients/{FAILING}",
+    "not-found": "/nothing-here",
+}

@@ -1,0 +1,132 @@
+"""A fleet without applications: many agents, each with clients, that poll a real control plane.
+
+Each agent verifies what it gets (``SimulatedAgent``) and its clients report it, so what the pages show is
+what a real fleet of that size would have made them show. ``poll`` is one round; between rounds a test
+changes what clients say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sealwire.clock import utc_now
+from sealwire.wire.codec import ApplyState
+from tests.support import payloads
+from tests.support.simulated_agent import Sightings, SimulatedAgent, tracer
+from tests.support.stack import Api, ControlPlane
+
+FAILING = "client-shop-failing"
+LANGUAGES = {
+    "shop": ("python", "4.16.0"),
+    "shop-worker": ("python", "4.13.1"),
+    "checkout": ("java", "1.53.0"),
+    "search": ("go", "2.11.0"),
+    "storefront": ("node", "5.132.0"),
+    "billing": ("dotnet", "3.30.0"),
+}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the clients of an agent say of a product when it is not "acknowledged"."""
+
+    states: Mapping[str, int]
+    errors: Mapping[str, str]
+
+
+WELL = Reply({}, {})
+REFUSES_RULES = Reply(
+    {"ASM": ApplyState.ERROR}, {"ASM": "unknown operator match_regexx in rule acme-003"}
+)
+APPLIES = Reply({"ASM_DATA": ApplyState.UNACKNOWLEDGED}, {})
+
+
+class SimulatedFleet:
+    """Agents of one organisation.
+
+    Attributes:
+        replies: Hostname -> what its clients say; everything is well where nothing stands.
+    """
+
+    def __init__(self, control_plane: ControlPlane, *, api_key: str | None = None) -> None:
+        self._machine: Api = control_plane.machine(api_key or control_plane.api.new_api_key("fleet"))
+        roots = control_plane.api.get("/roots")["repositories"]
+        self._roots = (roots["director"]["first_root"].encode(), roots["config"]["first_root"].encode())
+        self._sightings = Sightings()
+        self.agents: dict[str, SimulatedAgent] = {}
+        self.replies: dict[str, Reply] = {}
+
+    def add(self, hostname: str, *, env: str = "prod", services: Iterable[str] = ("shop",)) -> SimulatedAgent:
+        """An agent with one client per service."""
+        number = len(self.agents)
+        agent = SimulatedAgent(
+            self._roots,
+            hostname=hostname,
+            agent_uuid=f"11111111-2222-3333-4444-{number:012d}",
+            tags=(f"env:{env}", f"role:{'web' if number % 2 else 'batch'}", "sealwire_version:0.1.0"),
+            sightings=self._sightings,
+        )
+        for service in services:
+            language, version = LANGUAGES.get(service, ("python", "4.16.0"))
+            client_id = f"client-{service}-{number:05d}"
+            agent.clients[client_id] = tracer(
+                client_id, service=service, env=env, language=language, tracer_version=version
+            )
+        self.agents[hostname] = agent
+        return agent
+
+    def poll(self, *hostnames: str) -> None:
+        """One round: ask, believe, let the clients say what became of it."""
+        for hostname in hostnames or tuple(self.agents):
+            agent = self.agents[hostname]
+            reply = self.replies.get(hostname, WELL)
+            answer = self._machine.request(
+                "POST",
+                "/api/v0.1/configurations",
+                agent.request(),
+                {"Content-Type": "application/x-protobuf"},
+            )
+            answer.expect(200)
+            now = utc_now()
+            agent.take(answer.body, now=now)
+            agent.apply(now=now, states=reply.states, errors=reply.errors)
+
+    def settle(self) -> None:
+        """Enough rounds that everybody has and has said everything."""
+        for _ in range(3):
+            self.poll()
+
+
+def shop_fleet(control_plane: ControlPlane) -> SimulatedFleet:
+    """A small fleet in which something of everything happens: the one all page tests look at."""
+    fleet = SimulatedFleet(control_plane)
+    api = control_plane.api
+    everywhere = api.create("ASM_FEATURES", payloads.ON, name="App and API Protection on")
+    api.create("APM_TRACING", payloads.tracing(tracing_sampling_rate=0.25), name="Sampling, everywhere")
+    api.create(
+        "APM_TRACING", payloads.tracing(tracing_sampling_rate=1.0, log_injection_enabled=True),
+        name="Sampling, shop in prod", service="shop", env="prod",
+    )  # fmt: skip
+    api.create(
+        "APM_TRACING", payloads.tracing(tracing_sampling_rate=0.1), name="Sampling, checkout",
+        service="checkout", tracer_version=">=2.0",
+    )  # fmt: skip
+    denylist = api.create("ASM_DATA", payloads.denied_ips(), name="Denylist")
+    for number in range(12):
+        services = ("shop", "shop-worker") if number % 3 else ("checkout", "search", "storefront")
+        fleet.add(f"ip-10-2-7-{number + 10}", env="staging" if number % 5 == 4 else "prod", services=services)
+    failing = fleet.add("ip-10-2-7-9", services=())
+    failing.clients[FAILING] = tracer(FAILING)
+    fleet.replies["ip-10-2-7-9"] = REFUSES_RULES
+    fleet.replies["ip-10-2-7-11"] = APPLIES
+    fleet.settle()
+    api.create("ASM", payloads.custom_rule("acme"), name="Custom rules", service="shop", env="prod")
+    fleet.settle()
+    api.change(denylist, payloads.denied_ips(payloads.DENIED, payloads.OTHER))
+    fleet.settle()
+    refused = fleet.agents["ip-10-2-7-18"]
+    refused.error = "tuf: timestamp of the director repository expired"
+    fleet.poll("ip-10-2-7-18")
+    assert everywhere["state"] == "active"
+    return fleet
