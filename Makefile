@@ -6,8 +6,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 INTEROP := .cache/interop
-# Every module in bench/ but those the others stand on.
-BENCH ?= $(filter-out __init__ harness floor fleet, $(basename $(notdir $(wildcard bench/*.py))))
 UV := PYTHON=$(PYTHON) tools/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock"
@@ -41,7 +39,7 @@ format: $(STAMPS)/dev ## write the code the way `check` wants it
 	$(BIN)/ruff format .
 
 bench: $(STAMPS)/dev ## every benchmark, or BENCH="polls verify": prints tables, writes bench/results/
-	@for name in $(BENCH); do echo "== $$name"; $(BIN)/python -m "bench.$$name" $(ARGS) || exit 1; done
+	@$(BIN)/python -m bench $(BENCH)
 
 soak: $(STAMPS)/dev interop ## the long tests: crashes, floods, hours
 	@tools/system_packages.sh
