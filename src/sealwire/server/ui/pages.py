@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from litestar import Request, Response, get
 from litestar.datastructures import State
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 from litestar.response import Stream
 
 from sealwire.errors import NotFoundError
@@ -75,7 +76,9 @@ async def live_fleet(request: Asked, tenant: OwnTenant, viewers: Watching, princ
 
 
 @get("/fleet/clients/{client_id:path}", opt={"permission": "fleet_read"}, include_in_schema=False)
-async def show_client(request: Asked, client_id: str, principal: Asker, tenant: OwnTenant) -> Response[str]:
+async def show_client(
+    request: Asked, client_id: FromPath[str], principal: Asker, tenant: OwnTenant
+) -> Response[str]:
     """One tracer."""
     view = await client.view(tenant, client_id.removeprefix("/"))
     return page(
@@ -85,7 +88,9 @@ async def show_client(request: Asked, client_id: str, principal: Asker, tenant: 
 
 
 @get("/live/client/{client_id:path}", opt={"permission": "fleet_read"}, include_in_schema=False)
-async def live_client(client_id: str, tenant: OwnTenant, viewers: Watching, principal: Asker) -> Stream:
+async def live_client(
+    client_id: FromPath[str], tenant: OwnTenant, viewers: Watching, principal: Asker
+) -> Stream:
     """One tracer, as it changes."""
     parts = {
         name: macro("fleet/_client_parts.html", name)
@@ -100,7 +105,7 @@ async def live_client(client_id: str, tenant: OwnTenant, viewers: Watching, prin
 
 
 @get("/static/{digest:str}/{path:path}", opt={"permission": "anyone"}, include_in_schema=False)
-async def static_file(request: Asked, digest: str, path: str) -> Response[bytes]:
+async def static_file(request: Asked, digest: FromPath[str], path: FromPath[str]) -> Response[bytes]:
     """A stylesheet, a script, a font."""
     known = assets()
     asset = known.files.get(path.removeprefix("/"))
