@@ -7,7 +7,7 @@ Unit tests reach no network at all: Unix sockets are open to them, and this mach
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -62,15 +62,24 @@ def _programs_end() -> Iterator[None]:
         if program.name != "postgres":
             program.stop()
     processes.of_this_test[:] = before
+    processes.explanations.clear()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     report = yield
     if report.failed:  # type: ignore[attr-defined]  # a wrapper is sent the report
-        for program in processes.of_this_test:
-            report.sections.append((f"log of {program.name}", program.tail(200)))  # type: ignore[attr-defined]  # same
+        sections = [(f"log of {program.name}", program.tail(200)) for program in processes.of_this_test]
+        sections += [(title, _explained(explain)) for title, explain in processes.explanations]
+        report.sections.extend(sections)  # type: ignore[attr-defined]  # a wrapper is sent the report
     return report
+
+
+def _explained(explain: Callable[[], str]) -> str:
+    try:
+        return explain()
+    except Exception as error:  # the program may be the one that died; the report goes on without it
+        return f"(nothing to tell: {error!r})"
 
 
 @pytest.fixture(scope="session")

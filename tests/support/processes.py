@@ -24,6 +24,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 #: Programs of the running test, for the report of a failure; emptied between tests.
 of_this_test: list[Program] = []
 
+#: What else to tell when the running test fails: a title, and a function that writes it.
+explanations: list[tuple[str, Callable[[], str]]] = []
+
 
 class NotReadyError(AssertionError):
     """A program, or a fact about one, did not come in time."""

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from tests.support.processes import Program, clean_environment, wait_until
+from tests.support.processes import Program, clean_environment, explanations, wait_until
 
 ADMIN = "/api/admin/v1"
 
@@ -226,6 +226,20 @@ class _Ours:
         home = folder / "home"
         home.mkdir(exist_ok=True)
         self.environment = {"HOME": str(home), **(environment or {})}
+        self._ends = ""
+        explanations.append((f"what {name} knows", lambda: self._ends or self._tell()))
+
+    def _tell(self) -> str:
+        """What it knows now, for the report of a failure."""
+        raise NotImplementedError
+
+    def _note_failure(self, kind: object) -> None:
+        """A test fails while we are still there: keep what there is to tell."""
+        if kind is not None:
+            try:
+                self._ends = self._tell()
+            except (OSError, AssertionError) as error:
+                self._ends = f"(nothing to tell: {error!r})"
 
     def _launch(self, arguments: Sequence[str | Path]) -> None:
         self.program = Program(
@@ -295,6 +309,9 @@ class ControlPlane(_Ours):
         self.ca_file = Path(stored["ca_file"]) if stored.get("ca_file") else None
         self.api = AdminApi(self.url, ca_file=self.ca_file, application_key=self.application_key)
 
+    def _tell(self) -> str:
+        return json.dumps({"agents": self.api.agents(), "clients": self.api.clients()}, indent=1)
+
     def machine(self, api_key: str) -> Api:
         """The machine endpoints with an API key."""
         return Api(self.url, ca_file=self.ca_file, headers={"DD-Api-Key": api_key})
@@ -313,7 +330,8 @@ class ControlPlane(_Ours):
     def __enter__(self) -> ControlPlane:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._note_failure(kind)
         self.stop()
 
 
@@ -381,6 +399,9 @@ class Agent(_Ours):
             program=self.program,
         )
 
+    def _tell(self) -> str:
+        return json.dumps(self.status(), indent=1)
+
     def status(self) -> dict[str, Any]:
         """What it says about itself."""
         told: dict[str, Any] = Api(self.url).request("GET", "/sealwire/v1/status").expect(200)
@@ -406,7 +427,8 @@ class Agent(_Ours):
     def __enter__(self) -> Agent:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._note_failure(kind)
         self.stop()
         self.socket_folder.cleanup()
 
