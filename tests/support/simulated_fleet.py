@@ -36,9 +36,7 @@ class Reply:
 
 
 WELL = Reply({}, {})
-REFUSES_RULES = Reply(
-    {"ASM": ApplyState.ERROR}, {"ASM": "unknown operator match_regexx in rule acme-003"}
-)
+REFUSES_RULES = Reply({"ASM": ApplyState.ERROR}, {"ASM": "unknown operator match_regexx in rule acme-003"})
 APPLIES = Reply({"ASM_DATA": ApplyState.UNACKNOWLEDGED}, {})
 
 
@@ -47,6 +45,7 @@ class SimulatedFleet:
 
     Attributes:
         replies: Hostname -> what its clients say; everything is well where nothing stands.
+        refusing: Hostname -> the error an agent reports, as it believes no answer any more.
     """
 
     def __init__(self, control_plane: ControlPlane, *, api_key: str | None = None) -> None:
@@ -56,6 +55,7 @@ class SimulatedFleet:
         self._sightings = Sightings()
         self.agents: dict[str, SimulatedAgent] = {}
         self.replies: dict[str, Reply] = {}
+        self.refusing: dict[str, str] = {}
 
     def add(self, hostname: str, *, env: str = "prod", services: Iterable[str] = ("shop",)) -> SimulatedAgent:
         """An agent with one client per service."""
@@ -81,6 +81,7 @@ class SimulatedFleet:
         for hostname in hostnames or tuple(self.agents):
             agent = self.agents[hostname]
             reply = self.replies.get(hostname, WELL)
+            agent.error = self.refusing.get(hostname, "")
             answer = self._machine.request(
                 "POST",
                 "/api/v0.1/configurations",
@@ -88,6 +89,8 @@ class SimulatedFleet:
                 {"Content-Type": "application/x-protobuf"},
             )
             answer.expect(200)
+            if agent.error:
+                continue
             now = utc_now()
             agent.take(answer.body, now=now)
             agent.apply(now=now, states=reply.states, errors=reply.errors)
@@ -125,8 +128,7 @@ def shop_fleet(control_plane: ControlPlane) -> SimulatedFleet:
     fleet.settle()
     api.change(denylist, payloads.denied_ips(payloads.DENIED, payloads.OTHER))
     fleet.settle()
-    refused = fleet.agents["ip-10-2-7-18"]
-    refused.error = "tuf: timestamp of the director repository expired"
+    fleet.refusing["ip-10-2-7-18"] = "tuf: timestamp of the director repository expired"
     fleet.poll("ip-10-2-7-18")
     assert everywhere["state"] == "active"
     return fleet

@@ -112,7 +112,7 @@ class Grammar(Generic[T]):
             if asked.values is not None:
                 meant = asked.values.get(one)
                 if meant is None:
-                    near = difflib.get_close_matches(one, asked.values, n=1)
+                    near = difflib.get_close_matches(one, asked.values, n=1, cutoff=0.7)
                     hint = f"Did you mean {near[0]}? " if near else ""
                     return f"{one} is no {name}. {hint}There are {', '.join(asked.values)}."
                 exact.add(meant)

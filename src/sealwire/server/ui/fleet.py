@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 from urllib.parse import urlencode
 
-from sealwire.server.connection import STATE_WORDS, Connection
+from sealwire.server.connection import STATE_WORDS, Connection, Standing
 from sealwire.server.overview import AgentLine, ClientLine, Fleet
 from sealwire.server.ui import tables
 from sealwire.server.ui.filters import Field, Grammar
 from sealwire.server.ui.render import client_href, dom_id, moment
 from sealwire.server.ui.tables import Column
-from sealwire.server.ui.views import AgentRow, ClientRow, Fact, FleetPage, Tab, connection_status
+from sealwire.server.ui.views import AgentRow, ClientRow, Fact, FleetPage, Status, Tab, connection_status
 
 APPLICATIONS, AGENTS = "applications", "agents"
 _TROUBLE = {state: number for number, state in enumerate(Connection)}
@@ -88,7 +88,8 @@ def view(fleet: Fleet, query: Mapping[str, str]) -> FleetPage:
         return FleetPage(
             tab, tabs, asked.text, given.get("sort", ""), asked.problems, agent_facts(fleet), page.headings,
             agent_rows, len(found), len(fleet.agents), page.previous_href, page.next_href,
-            tuple(AGENT_FIELDS.fields), _summary(len(found), len(fleet.agents), fleet.agent_states, "agents"),
+            tuple(AGENT_FIELDS.fields), _legend(fleet.agent_states),
+            _summary(len(found), len(fleet.agents), fleet.agent_states, "agents"),
             _live(given),
         )  # fmt: skip
     wanted = CLIENTS.parse(text)
@@ -101,9 +102,15 @@ def view(fleet: Fleet, query: Mapping[str, str]) -> FleetPage:
     return FleetPage(
         tab, tabs, wanted.text, given.get("sort", ""), wanted.problems, client_facts(fleet), shown.headings,
         client_rows, len(matching), len(fleet.clients), shown.previous_href, shown.next_href,
-        tuple(CLIENTS.fields), _summary(len(matching), len(fleet.clients), fleet.client_states, "clients"),
+        tuple(CLIENTS.fields), _legend(fleet.client_states),
+        _summary(len(matching), len(fleet.clients), fleet.client_states, "clients"),
         _live(given),
     )  # fmt: skip
+
+
+def _legend(states: Mapping[Connection, int]) -> tuple[Status, ...]:
+    """The states that are there, worst first."""
+    return tuple(connection_status(Standing(state)) for state in Connection if states.get(state))
 
 
 def client_facts(fleet: Fleet) -> tuple[Fact, ...]:

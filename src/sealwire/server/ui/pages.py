@@ -36,7 +36,7 @@ async def live_home(tenant: OwnTenant, plane: Plane, viewers: Watching, principa
     """Home, as it changes."""
     parts = {
         name: macro("home/_parts.html", name)
-        for name in ("facts", "attention", "changes", "trust", "announcement")
+        for name in ("facts", "attention", "propagation", "changes", "trust", "announcement")
     }
 
     async def screen() -> Fragments:
@@ -63,7 +63,7 @@ async def live_fleet(request: Asked, tenant: OwnTenant, viewers: Watching, princ
     row = macro("fleet/_parts.html", "row")
     parts = {
         name: macro("fleet/_parts.html", name)
-        for name in ("facts", "tabs", "count", "nothing", "pager", "announcement")
+        for name in ("facts", "tabs", "count", "nothing", "pager", "legend", "announcement")
     }
 
     async def screen() -> Fragments:

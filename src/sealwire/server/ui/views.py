@@ -220,6 +220,7 @@ class FleetPage:
     previous_href: str | None
     next_href: str | None
     fields: tuple[str, ...]
+    legend: tuple[Status, ...]
     summary: str
     live_href: str
 
