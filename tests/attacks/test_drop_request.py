@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
-from tests.attacks.bench import Bench, both_ways
+from tests.attacks.bench import Bench
 
 
 async def cut_off(request: BaseRequest) -> web.StreamResponse:
@@ -21,7 +21,6 @@ async def cut_off(request: BaseRequest) -> web.StreamResponse:
     return web.Response()
 
 
-@both_ways
 def test_connections_that_are_cut_change_nothing(bench: Bench) -> None:
     bench.take_over(cut_off)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from sealwire.trust.keys import Ed25519Signer
-from tests.attacks.bench import Bench, both_ways, repository_of, whose
+from tests.attacks.bench import Bench, repository_of, whose
 from tests.support.repository import SimulatedRepository
 
 Forge = Callable[[SimulatedRepository], None]
@@ -43,7 +43,6 @@ def the_online_keys(stolen: SimulatedRepository) -> None:
     stolen.publish_root(also_signed_by=online)
 
 
-@both_ways
 def test_a_root_by_its_own_new_keys_alone_is_refused(bench: Bench) -> None:
     assert_refused(bench, "director", only_the_new_keys)
 

@@ -13,7 +13,7 @@ import pytest
 
 from sealwire.trust.sign import timestamp_signed
 from sealwire.wire import remoteconfig_pb2 as pb
-from tests.attacks.bench import Bench, both_ways
+from tests.attacks.bench import Bench
 from tests.attacks.forging import signed_of, signed_whatever
 from tests.support.replay import to_wire
 from tests.support.repository import FAR, edited
@@ -28,7 +28,6 @@ NO_MESSAGES = {
 }
 
 
-@both_ways
 def test_half_an_answer_is_refused(bench: Bench) -> None:
     thief = bench.thief()
     thief.publish()
