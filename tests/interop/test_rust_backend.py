@@ -159,7 +159,7 @@ def test_it_recovers_from_an_error(direct: Direct) -> None:
     assert contents(verifier) == [SECOND]
 
 
-def test_more_than_two_hundred_configs_are_split_and_still_found(direct: Direct) -> None:
+def test_its_config_is_found_among_hundreds_for_others(direct: Direct) -> None:
     api = direct.control_plane.api
     verifier = direct.verifier()
     wanted = api.create("ASM_DATA", FIRST)

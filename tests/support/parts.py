@@ -112,6 +112,17 @@ class Domain:
         )
         return self.author.create(draft, by="test", now=self.now)
 
+    def retarget(self, config: rows.ConfigRow, targeting: dict[str, Any]) -> rows.ConfigRow:
+        """A new revision of a config, for others."""
+        row, _ = self.author.change(
+            config.config_id,
+            expected_revision=config.revision,
+            fields={"targeting": targeting},
+            by="test",
+            now=self.now,
+        )
+        return row
+
     def retire(self, config: rows.ConfigRow) -> rows.ConfigRow:
         return self.author.retire(config.config_id, expected_revision=None, by="test", now=self.now)
 

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from sealwire.errors import ConflictError, InvalidChangeError, NotFoundError, Problem
 from sealwire.products import ConfigId, Product
 from sealwire.products import get as get_product
+from sealwire.server.audiences import Audiences, audience_key
 from sealwire.server.store import read, rows, write
 from sealwire.server.store.database import Database
 from sealwire.server.targeting import Targeting
@@ -144,7 +145,7 @@ class Author:
                 )
             row = rows.ConfigRow(
                 org_id=self._org_id,
-                config_id=secrets.token_hex(8),
+                config_id=self._prefix(c, draft) + secrets.token_hex(7),
                 product=draft.product.name,
                 name=draft.name,
                 targeting=draft.targeting.to_dict(),
@@ -167,6 +168,15 @@ class Author:
                 detail=_audit_detail(row, None),
             )  # fmt: skip
         return row
+
+    def _prefix(self, c: sa.Connection, draft: Draft) -> str:
+        """The first characters of a new config's id, which are its audience's (under the lock)."""
+        product, audience = draft.product.name, audience_key(draft.targeting.to_dict())
+        audiences = Audiences(read.audiences(c, self._org_id, product))
+        prefix = audiences.prefix(product, audience)
+        for _, _, number in audiences.fresh:
+            write.add_audience(c, self._org_id, product, audience, number)
+        return prefix
 
     def change(
         self,

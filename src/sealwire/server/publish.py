@@ -14,15 +14,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import orjson
+import sqlalchemy as sa
 
 from sealwire.errors import UnavailableError
 from sealwire.products import PRODUCTS
+from sealwire.server.audiences import LIMIT, Audiences, role_of, split_role
 from sealwire.server.keyring import Keyring, WrappedKey
 from sealwire.server.organisation import CONFIG_ONLINE, DIRECTOR_ONLINE, ECHO, PUBLISHER
 from sealwire.server.settings import ServerSettings
@@ -43,10 +44,8 @@ from sealwire.trust.sign import (
     timestamp_signed,
 )
 
-BIN_ABOVE = 200  # files of one product; beyond, its role is split by the first two characters of the id
 TOP_TARGETS_LIFETIME = timedelta(days=365)
 PRODUCT_ROLE_LIFETIME = timedelta(days=90)
-HASHES_UP_TO = 64  # roles in a snapshot that also says lengths and hashes; beyond, versions only
 MAX_RACES = 20  # each one that is lost means that another replica got on
 NOBODY = AgentFacts(agent_id="", host_tags=frozenset(), clients=())
 
@@ -166,11 +165,12 @@ class Publisher:
             self._published = {path: (row.sha256, row.version) for path, row in self.files.items()}
             self._in_place: dict[str, Content] = {}  # files whose row says all that their content does
             documents = {row.role: row for row in read.current_documents(c, org_id)}
+            audiences = Audiences(read.audiences(c, org_id))
         self.roots = roots
         self.director_version = domain.director_version
         self.config_version = domain.config_version
         self._generation = -1
-        self.catalogue = Catalogue(org_id)
+        self.catalogue = Catalogue(org_id, audiences)
         self._signers: dict[str, Ed25519Signer] = {
             purpose: self._keyring.open(self.organisation.uuid, WrappedKey(KeyId(key_id), purpose, wrapped))
             for key_id, purpose, wrapped in keys
@@ -259,6 +259,8 @@ class Publisher:
             changed = read.configs_since(c, org_id, self._generation)
             if ahead and read.domain(c, org_id).config_version != self.config_version:
                 raise _StaleError
+            if changed:
+                self.catalogue.audiences.learn(read.audiences(c, org_id))
         self.catalogue.apply(changed, now_ms=now_ms)
         self._generation = max([self._generation, *(row.generation for row in changed)])
         self.catalogue.expire(now_ms=now_ms)
@@ -292,19 +294,10 @@ class Publisher:
         return plan
 
     def _plan_files(self, plan: _Plan, listed: Mapping[str, Content]) -> None:
-        counts = Counter(content.product for content in listed.values())
-        roles = self.config.roles if self.config is not None else {}
-        binned = {product for product, start in map(split_role, roles) if start}
-        for product, count in counts.items():
-            if count > BIN_ABOVE and product not in binned:
-                binned.add(product)
-                plan.roles |= {product, *bins(product)}
-                self._in_place.clear()
         for path, content in listed.items():
             if self._in_place.get(path) is content:
                 continue
-            parsed = path.split("/")
-            role = f"{parsed[2]}-{parsed[3][:2].upper()}" if parsed[2] in binned else parsed[2]
+            role = role_of(path)
             row = self.files.get(path)
             if (
                 row is not None
@@ -457,6 +450,7 @@ class Publisher:
             if plan.sign_config or config is None:
                 config, documents = self._sign_config(plan, domain.config_version + 1, files)
                 write.add_documents(c, org_id, documents)
+            self._add_audiences(c)
             write.put_files(c, org_id, plan.files.values())
             entries: list[tuple[str, rows.LedgerRow]] = []
             version = domain.director_version
@@ -467,6 +461,7 @@ class Publisher:
             write.set_domain(c, org_id, director_version=version, config_version=config.version)
         # Committed: from here on the bytes may leave.
         self.files = files
+        self.catalogue.audiences.fresh.clear()
         self._published.update({path: (row.sha256, row.version) for path, row in plan.files.items()})
         self.config = config
         self.config_version = config.version
@@ -481,6 +476,20 @@ class Publisher:
             signed[key] = self.bundles[key] = bundle
         self._forget_bundles(plan, now_ms)
         return signed
+
+    def _add_audiences(self, c: sa.Connection) -> None:
+        """Store audiences that were met first here; an author may have been faster with the same number."""
+        audiences = self.catalogue.audiences
+        if not audiences.fresh:
+            return
+        stored = read.audiences(c, self.organisation.org_id)
+        names = {(product, audience) for product, audience, _ in stored}
+        taken = {(product, number) for product, _, number in stored}
+        for product, audience, number in audiences.fresh:
+            some_are_free = sum(other == product for other, _ in taken) < LIMIT
+            if (product, audience) in names or ((product, number) in taken and some_are_free):
+                raise _StaleError
+            write.add_audience(c, self.organisation.org_id, product, audience, number)
 
     def _forget_bundles(self, plan: _Plan, now_ms: int) -> None:
         if len(self.bundles) > 2 * (len(plan.outcomes) + 100):
@@ -512,12 +521,11 @@ class Publisher:
             documents.append(self._sign_top(version, names, now, now_ms))
         roles.update({document.role: document for document in documents})
         online = self._signers[CONFIG_ONLINE]
-        hashed = len(roles) <= HASHES_UP_TO
         meta = {
             name: MetaEntry(
                 document.version,
-                len(document.raw) if hashed or name == "targets" else None,
-                sha256_hex(document.raw) if hashed or name == "targets" else None,
+                len(document.raw) if name == "targets" else None,
+                sha256_hex(document.raw) if name == "targets" else None,
             )
             for name, document in roles.items()
         }
@@ -656,13 +664,3 @@ def jump_sequences(database: Database, org_id: int, *, director_above: int, conf
             config_version=max(domain.config_version, config_above),
             key_epoch=domain.key_epoch + 1,
         )
-
-
-def bins(product: str) -> set[str]:
-    """The roles a product is split into."""
-    return {f"{product}-{number:02X}" for number in range(256)}
-
-
-def split_role(name: str) -> tuple[str, str]:
-    """Product and first two characters of a role that is a bin; the product alone otherwise."""
-    return (name[:-3], name[-2:]) if name[-3:-2] == "-" else (name, "")

@@ -22,6 +22,7 @@ from typing import Any
 import orjson
 
 from sealwire.products import PRODUCTS, ClientFacts, ConfigId, Source
+from sealwire.server.audiences import Audiences, audience_key
 from sealwire.server.store.rows import ConfigRow
 from sealwire.server.targeting import Targeting
 from sealwire.trust.canonical import sha256_hex
@@ -162,8 +163,9 @@ class _Seen:
 class Catalogue:
     """The active configs of an organisation, indexed for matching. Changed only by ``apply``."""
 
-    def __init__(self, org_id: int) -> None:
+    def __init__(self, org_id: int, audiences: Audiences | None = None) -> None:
         self.org_id = org_id
+        self.audiences = Audiences() if audiences is None else audiences
         self.active: dict[str, _Active] = {}
         self._products: dict[str, _OneProduct] = {}
         self._changes = 0
@@ -202,7 +204,9 @@ class Catalogue:
             return None  # made by a newer version of this program; kept, not published
         content = None
         if not PRODUCTS[row.product].single_file:
-            path = str(ConfigPath.for_org(self.org_id, row.product, row.config_id))
+            # The id as it was made, but for its first characters should it be for others now.
+            prefix = self.audiences.prefix(row.product, audience_key(row.targeting))
+            path = str(ConfigPath.for_org(self.org_id, row.product, prefix + row.config_id[2:]))
             content = Content(
                 path=path,
                 raw=row.payload,
@@ -291,8 +295,9 @@ class Catalogue:
         raw = kind.render(merged.payload)
         finer = sorted(item.row.config_id for item in matched if not item.targeting.is_coarse)
         # A release is for one client only; its classmates keep their file.
-        identity = [self.org_id, product, facts.service, facts.env, facts.language, finer, merged.released]
-        file_id = hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+        audience = [facts.service, facts.env, facts.language, finer]
+        identity = audience_key([self.org_id, product, audience, merged.released])
+        file_id = self.audiences.prefix(product, audience_key(audience)) + identity[:14]
         content = Content(
             path=str(ConfigPath.for_org(self.org_id, product, file_id)),
             raw=raw,

@@ -14,7 +14,8 @@ import pytest
 
 from sealwire.errors import UnavailableError, UntrustedError
 from sealwire.server import organisation as organisations
-from sealwire.server.publish import BIN_ABOVE, Bundle, Demand, Publisher, bins, split_role
+from sealwire.server.audiences import LIMIT, split_role
+from sealwire.server.publish import Bundle, Demand, Publisher
 from sealwire.server.store import write
 from sealwire.trust.canonical import sha256_hex
 from tests.support.parts import (
@@ -329,7 +330,7 @@ def test_a_file_keeps_its_version_with_its_bytes_and_never_loses_one(domain: Dom
     assert versions == [1, 2, 3]
     assert (gone.role, gone.version) == ("", 3)
     assert domain.publisher.files[path].version == 3
-    assert domain.publisher.files[path].role == "ASM_DATA"
+    assert domain.publisher.files[path].role == "ASM_DATA-00"
 
 
 def test_a_new_agent_that_holds_a_newer_config_repository_is_given_no_older_one(domain: Domain) -> None:
@@ -541,50 +542,90 @@ def test_versions_that_another_replica_issued_are_nothing_to_jump_over(domain: D
     assert after.targets == before.targets
 
 
-# Bins -----------------------------------------------------------------------------------------------------
+# Audiences ------------------------------------------------------------------------------------------------
 
 
-def test_a_product_with_many_files_is_split_and_no_role_ever_vanishes(domain: Domain) -> None:
-    wanted = demand("host-a", facts("c1", service="one"), facts("c2", service="two"))
-    configs = [
-        domain.put(
-            "ASM_DATA", denylist(f"10.0.{n // 250}.{n % 250}"), {"service": ["one" if n % 20 == 0 else "x"]}
-        )
-        for n in range(BIN_ABOVE)
-    ]
-    (whole,) = domain.publish(wanted)
-    agent = accepted(domain, whole)
-    assert set(whole.delegated) == {"ASM_DATA"}
+def listed_in(bundle: Bundle) -> set[str]:
+    """Every path in the delegated documents that go with a bundle."""
+    return {path for role in bundle.delegated for path in signed(bundle.config.roles[role].raw)["targets"]}
 
-    configs.append(domain.put("ASM_DATA", denylist("10.1.0.1"), {"service": ["two"]}))
-    (split,) = domain.publish(holding(whole, wanted))
-    accepted(domain, split, agent)
 
-    assert bins("ASM_DATA") <= set(split.config.roles)
-    assert "ASM_DATA" in split.config.roles
-    assert signed(split.config.roles["ASM_DATA"].raw)["targets"] == {}
-    assert len(agent.state.targets) == BIN_ABOVE // 20 + 1
-    assert {split_role(role)[0] for role in split.delegated} == {"ASM_DATA"}
+def test_what_an_agent_is_sent_names_no_path_of_another_audience(domain: Domain) -> None:
+    for n in range(LIMIT):
+        domain.put("ASM_DATA", denylist(f"10.0.0.{n}"), {"service": [f"s{n}"]})
+        domain.put("ASM_FEATURES", ASM_ON, {"service": [f"s{n}"]})
 
-    # Back to few files: the bins stay, an agent would refuse a snapshot without them.
-    for config in configs[1:]:
+    wanted = [demand(f"host-{n}", facts(f"c{n}", service=f"s{n}")) for n in range(0, LIMIT, 9)]
+    for bundle in domain.publish(*wanted):
+        assert listed_in(bundle) == set(bundle.files)
+        assert len(bundle.files) == 2
+        accepted(domain, bundle)
+
+
+def test_configs_for_the_same_audience_share_a_role(domain: Domain) -> None:
+    configs = [domain.put("ASM_DATA", denylist(f"10.0.0.{n}"), {"service": ["shop"]}) for n in range(3)]
+
+    (bundle,) = domain.publish(demand("host-a", SHOP))
+
+    assert len(bundle.delegated) == 1
+    assert len({config.config_id[:2] for config in configs}) == 1
+
+
+def test_more_audiences_than_roles_share_them_and_everybody_is_served(domain: Domain) -> None:
+    for n in range(LIMIT * 3):
+        domain.put("ASM_DATA", denylist(f"10.0.{n // 250}.{n % 250}"), {"service": [f"s{n}"]})
+
+    wanted = [demand(f"host-{n}", facts(f"c{n}", service=f"s{n}")) for n in range(0, LIMIT * 3, 17)]
+    for bundle in domain.publish(*wanted):
+        assert len(bundle.files) == 1
+        accepted(domain, bundle)
+        roles = {role for role in bundle.config.roles if split_role(role)[1]}
+        assert len(roles) == LIMIT
+
+
+def test_a_config_that_is_for_others_now_stands_among_theirs(domain: Domain) -> None:
+    wanted = [demand("host-a", SHOP), demand("host-b", facts("c2", service="cart"))]
+    domain.put("ASM_DATA", denylist("10.0.0.1"), {"service": ["cart"]})
+    config = domain.put("ASM_DATA", denylist("10.0.0.2"), {"service": ["shop"]})
+    stays = domain.put("ASM_DATA", denylist("10.0.0.3"), {"service": ["shop"]})
+    before = domain.publish(*wanted)
+
+    domain.retarget(config, {"service": ["cart"]})
+    at_shop, at_cart = domain.publish(*(holding(b, w) for b, w in zip(before, wanted, strict=True)))
+
+    assert listed_in(at_shop) == set(at_shop.files) == {f"datadog/1/ASM_DATA/{stays.config_id}/config"}
+    assert listed_in(at_cart) == set(at_cart.files)
+    assert len(at_cart.files) == 2
+
+
+def test_no_role_ever_vanishes(domain: Domain) -> None:
+    wanted = demand("host-a", facts("c1", service="one"))
+    configs = [domain.put("ASM_DATA", denylist(f"10.0.0.{n}"), {"service": [f"s{n}"]}) for n in range(5)]
+    configs.append(domain.put("ASM_DATA", denylist("10.0.1.1"), {"service": ["one"]}))
+    (before,) = domain.publish(wanted)
+    agent = accepted(domain, before)
+    roles = set(before.config.roles)
+
+    for config in configs:
         domain.retire(config)
-    (few,) = domain.publish(holding(split, wanted))
-    accepted(domain, few, agent)
+    (none,) = domain.publish(holding(before, wanted))
+    accepted(domain, none, agent)
     domain.publisher = domain.new_publisher()
     domain.put("ASM_FEATURES", ASM_ON)
-    (later,) = domain.publish(holding(few, wanted))
+    (later,) = domain.publish(holding(none, wanted))
     accepted(domain, later, agent)
-    assert bins("ASM_DATA") <= set(later.config.roles)
+
+    assert roles <= set(later.config.roles)
     accepted(domain, later, domain.agent("host-b"))
 
 
-def test_one_change_in_a_split_product_signs_one_bin(domain: Domain) -> None:
+def test_one_change_signs_the_role_of_its_audience_and_no_other(domain: Domain) -> None:
     wanted = demand("host-a", SHOP)
-    for n in range(BIN_ABOVE + 1):
-        domain.put("ASM_DATA", denylist(f"10.0.{n // 250}.{n % 250}"), {"service": ["x"]})
+    for n in range(5):
+        domain.put("ASM_DATA", denylist(f"10.0.0.{n}"), {"service": [f"s{n}"]})
+    domain.put("ASM_DATA", denylist("10.1.0.1"))
     (before,) = domain.publish(wanted)
-    config = domain.put("ASM_DATA", denylist("10.1.0.1"))
+    config = domain.put("ASM_DATA", denylist("10.1.0.2"))
 
     (after,) = domain.publish(holding(before, wanted))
 
@@ -593,6 +634,16 @@ def test_one_change_in_a_split_product_signs_one_bin(domain: Domain) -> None:
     }
     assert changed == {f"ASM_DATA-{config.config_id[:2].upper()}"}
     accepted(domain, after)
+
+
+def test_two_replicas_that_meet_new_audiences_at_once_give_them_different_roles(domain: Domain) -> None:
+    replica = domain.new_publisher()
+    domain.put("ASM_FEATURES", ASM_ON)
+    (one,) = domain.publish(demand("host-a", facts("c1", service="one")))
+    (two,) = domain.publish(demand("host-b", facts("c2", service="two")), publisher=replica)
+
+    assert listed_in(one).isdisjoint(listed_in(two))
+    accepted(domain, two)
 
 
 # What clients say goes into signed documents ---------------------------------------------------------------

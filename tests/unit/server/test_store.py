@@ -354,6 +354,19 @@ def test_files_are_put_and_put_again(two_organisations: Database) -> None:
     assert found == {"x": file(version=2, raw=b"new", role=""), "y": file("datadog/1/ASM/y/config")}
 
 
+def test_audiences_keep_their_numbers(two_organisations: Database) -> None:
+    with two_organisations.write() as c:
+        write.add_audience(c, ORG, "ASM", "a" * 64, 0)
+        write.add_audience(c, ORG, "ASM", "b" * 64, 1)
+        write.add_audience(c, ORG, "ASM_DATA", "a" * 64, 0)
+        write.add_audience(c, OTHER, "ASM", "a" * 64, 5)
+
+    with two_organisations.read() as c:
+        assert read.audiences(c, ORG, "ASM") == [("ASM", "a" * 64, 0), ("ASM", "b" * 64, 1)]
+        assert len(read.audiences(c, ORG)) == 3
+        assert read.audiences(c, OTHER) == [("ASM", "a" * 64, 5)]
+
+
 def test_the_newest_document_of_each_role(two_organisations: Database) -> None:
     documents = [rows.DocumentRow("ASM", 1, b"1", 10), rows.DocumentRow("ASM", 12, b"12", 20)]
     with two_organisations.write() as c:

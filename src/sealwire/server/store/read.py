@@ -121,6 +121,15 @@ def revisions(c: sa.Connection, org_id: int, config_id: str) -> list[rows.Revisi
     ]
 
 
+def audiences(c: sa.Connection, org_id: int, product: str | None = None) -> list[tuple[str, str, int]]:
+    """(product, audience, number) of every audience, or of one product's."""
+    a = t.audiences.c
+    query = sa.select(a.product, a.audience, a.number).where(a.org_id == org_id)
+    if product is not None:
+        query = query.where(a.product == product)
+    return [(row.product, row.audience, row.number) for row in c.execute(query.order_by(a.number))]
+
+
 def files(c: sa.Connection, org_id: int) -> list[rows.FileRow]:
     """Every path that ever was published, with its present bytes."""
     result = c.execute(sa.select(t.files).where(t.files.c.org_id == org_id))

@@ -102,6 +102,16 @@ files = sa.Table(
     sa.Column("role", sa.String(64), nullable=False),  # the delegated role that lists it, "" when unlisted
 )
 
+# Which audience of a product has which delegated role (see audiences.py); for ever, as the roles are.
+audiences = sa.Table(
+    "audiences",
+    metadata,
+    sa.Column("org_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("product", sa.String(60), primary_key=True),
+    sa.Column("audience", sa.String(64), primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+)
+
 # Signed documents of the config repository, by role and version.
 config_documents = sa.Table(
     "config_documents",

@@ -150,6 +150,11 @@ def put_config(c: sa.Connection, config: rows.ConfigRow, *, expected_revision: i
     )
 
 
+def add_audience(c: sa.Connection, org_id: int, product: str, audience: str, number: int) -> None:
+    """A new audience; only under ``lock_domain``."""
+    c.execute(sa.insert(t.audiences).values(org_id=org_id, product=product, audience=audience, number=number))
+
+
 def put_files(c: sa.Connection, org_id: int, files: Iterable[rows.FileRow]) -> None:
     """Published files, new or changed."""
     _upsert(

@@ -71,6 +71,14 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_application_keys_org_id"), ["org_id"], unique=False)
 
     op.create_table(
+        "audiences",
+        sa.Column("org_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("product", sa.String(length=60), nullable=False),
+        sa.Column("audience", sa.String(length=64), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("org_id", "product", "audience"),
+    )
+    op.create_table(
         "audit_events",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("org_id", sa.Integer(), nullable=False),
@@ -262,6 +270,7 @@ def downgrade() -> None:
         batch_op.drop_index("audit_by_org")
 
     op.drop_table("audit_events")
+    op.drop_table("audiences")
     with op.batch_alter_table("application_keys", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_application_keys_org_id"))
 
