@@ -1,4 +1,4 @@
-"""One control plane, one fleet, one browser for all page tests; what the browser complains of fails a test."""
+"""One control plane, one fleet, one browser for all page tests; what a browser complains of fails a test."""
 
 from __future__ import annotations
 

@@ -95,6 +95,11 @@ class SimulatedFleet:
             agent.take(answer.body, now=now)
             agent.apply(now=now, states=reply.states, errors=reply.errors)
 
+    def report(self, hostname: str) -> None:
+        """Let an agent's clients make up their minds, and tell."""
+        self.poll(hostname)
+        self.poll(hostname)
+
     def settle(self) -> None:
         """Enough rounds that everybody has and has said everything."""
         for _ in range(3):
