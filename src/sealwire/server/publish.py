@@ -490,6 +490,8 @@ class Publisher:
             if (product, audience) in names or ((product, number) in taken and some_are_free):
                 raise _StaleError
             write.add_audience(c, self.organisation.org_id, product, audience, number)
+            names.add((product, audience))
+            taken.add((product, number))
 
     def _forget_bundles(self, plan: _Plan, now_ms: int) -> None:
         if len(self.bundles) > 2 * (len(plan.outcomes) + 100):

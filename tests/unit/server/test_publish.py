@@ -583,6 +583,16 @@ def test_more_audiences_than_roles_share_them_and_everybody_is_served(domain: Do
         assert len(roles) == LIMIT
 
 
+def test_more_kinds_of_clients_than_roles_that_come_at_once_are_all_served(domain: Domain) -> None:
+    domain.put("ASM_FEATURES", ASM_ON)
+
+    wanted = [demand(f"host-{n}", facts(f"c{n}", service=f"s{n}")) for n in range(LIMIT + 40)]
+    domain.publish(*wanted[:20])
+    for bundle in domain.publish(*wanted):
+        assert len(bundle.files) == 1
+    accepted(domain, bundle)
+
+
 def test_a_config_that_is_for_others_now_stands_among_theirs(domain: Domain) -> None:
     wanted = [demand("host-a", SHOP), demand("host-b", facts("c2", service="cart"))]
     domain.put("ASM_DATA", denylist("10.0.0.1"), {"service": ["cart"]})
