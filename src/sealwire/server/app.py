@@ -203,6 +203,8 @@ def main(argv: Sequence[str]) -> int:
         return _main(argv)
     except SealwireError as error:
         print(f"sealwire: {error.public}", file=sys.stderr)  # noqa: T201 - the command's answer
+        if error.detail:
+            log.error("not done", code=error.code, detail=error.detail)
         return 1
 
 
