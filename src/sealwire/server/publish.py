@@ -169,6 +169,7 @@ class Publisher:
         self.roots = roots
         self.director_version = domain.director_version
         self.config_version = domain.config_version
+        self._role_floor = domain.role_floor
         self._generation = -1
         self.catalogue = Catalogue(org_id, audiences)
         self._signers: dict[str, Ed25519Signer] = {
@@ -338,6 +339,7 @@ class Publisher:
     def _plan_config(self, plan: _Plan) -> None:
         roles = self.config.roles if self.config is not None else {}
         names = set(PRODUCTS) | {name for name in roles if name != "targets"} | plan.roles
+        names |= {f"{product}-{number:02X}" for product in PRODUCTS for number in range(self._role_floor)}
         missing = {name for name in names if name not in roles}
         plan.sign_top = bool(missing) or "targets" not in roles
         renew = self.config is None or self.config.epoch != self.roots.epoch
@@ -653,7 +655,8 @@ def jump_sequences(database: Database, org_id: int, *, director_above: int, conf
     """Move the sequences of a trust domain forward, never back.
 
     The publication of the config repository then lags behind its sequence, which is how the next
-    reconciliation knows that it must sign every document anew.
+    reconciliation knows that it must sign every document anew. History may be missing, and with it roles
+    that agents know: no snapshot may lack those, so from here on every role there can be is there.
     """
     with database.write() as c:
         domain = write.lock_domain(c, org_id)
@@ -665,4 +668,5 @@ def jump_sequences(database: Database, org_id: int, *, director_above: int, conf
             director_version=max(domain.director_version, director_above),
             config_version=max(domain.config_version, config_above),
             key_epoch=domain.key_epoch + 1,
+            role_floor=LIMIT,
         )

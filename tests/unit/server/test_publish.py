@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sealwire.errors import UnavailableError, UntrustedError
+from sealwire.products import PRODUCTS
 from sealwire.server import organisation as organisations
 from sealwire.server.audiences import LIMIT, split_role
 from sealwire.server.publish import Bundle, Demand, Publisher
@@ -627,6 +628,19 @@ def test_no_role_ever_vanishes(domain: Domain) -> None:
 
     assert roles <= set(later.config.roles)
     accepted(domain, later, domain.agent("host-b"))
+
+
+def test_no_role_of_a_lost_history_is_missing_after_a_jump(domain: Domain) -> None:
+    wanted = demand("host-a", SHOP)
+    domain.put("ASM_DATA", denylist("10.0.0.1"))
+    (before,) = domain.publish(wanted)
+
+    domain.publisher.jump(director_above=before.version + 1000, config_above=before.config.version + 1000)
+    (after,) = domain.publish(holding(before, wanted))
+
+    assert {f"{product}-{n:02X}" for product in PRODUCTS for n in range(LIMIT)} <= set(after.config.roles)
+    assert after.version > before.version + 1000
+    accepted(domain, after)
 
 
 def test_one_change_signs_the_role_of_its_audience_and_no_other(domain: Domain) -> None:

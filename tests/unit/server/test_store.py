@@ -212,17 +212,17 @@ def test_a_backup_is_a_database_as_of_one_moment(two_organisations: Database, tm
 def test_organisations_begin_with_sequences_at_nought(two_organisations: Database) -> None:
     with two_organisations.read() as c:
         assert read.organisations(c) == [organisation(ORG, "main"), organisation(OTHER, "other")]
-        assert read.domain(c, ORG) == rows.Domain(0, 0, 1, 0)
+        assert read.domain(c, ORG) == rows.Domain(0, 0, 1, 0, 0)
 
 
 def test_sequences_move_by_themselves_and_hold_large_numbers(two_organisations: Database) -> None:
     with two_organisations.write() as c:
-        assert write.lock_domain(c, ORG) == rows.Domain(0, 0, 1, 0)
+        assert write.lock_domain(c, ORG) == rows.Domain(0, 0, 1, 0, 0)
         write.set_domain(c, ORG, director_version=LARGE, config_version=5)
 
     with two_organisations.read() as c:
-        assert read.domain(c, ORG) == rows.Domain(LARGE, 5, 1, 0)
-        assert read.domain(c, OTHER) == rows.Domain(0, 0, 1, 0)
+        assert read.domain(c, ORG) == rows.Domain(LARGE, 5, 1, 0, 0)
+        assert read.domain(c, OTHER) == rows.Domain(0, 0, 1, 0, 0)
 
 
 def test_the_domain_of_nobody_cannot_be_locked(two_organisations: Database) -> None:

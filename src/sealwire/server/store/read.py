@@ -21,7 +21,9 @@ def organisations(c: sa.Connection) -> list[rows.Organisation]:
 def domain(c: sa.Connection, org_id: int) -> rows.Domain:
     """The sequences of a trust domain, without locking them (see ``write.lock_domain``)."""
     row = c.execute(sa.select(t.domains).where(t.domains.c.org_id == org_id)).one()
-    return rows.Domain(row.director_version, row.config_version, row.key_epoch, row.generation)
+    return rows.Domain(
+        row.director_version, row.config_version, row.key_epoch, row.generation, row.role_floor
+    )
 
 
 def roots(c: sa.Connection, org_id: int, repository: str) -> list[bytes]:

@@ -27,6 +27,7 @@ class Domain:
     config_version: int
     key_epoch: int
     generation: int
+    role_floor: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ domains = sa.Table(
     sa.Column("config_version", sa.BigInteger, nullable=False),  # last one issued
     sa.Column("key_epoch", sa.BigInteger, nullable=False),  # grows with every root of either repository
     sa.Column("generation", sa.BigInteger, nullable=False),  # grows with every change of an author
+    sa.Column("role_floor", sa.Integer, nullable=False),  # roles each product has, needed or not
 )
 
 roots = sa.Table(

@@ -33,7 +33,9 @@ def lock_domain(c: sa.Connection, org_id: int) -> rows.Domain:
     row = c.execute(sa.select(t.domains).where(t.domains.c.org_id == org_id).with_for_update()).one_or_none()
     if row is None:
         raise NotFoundError(f"There is no organisation {org_id}.")
-    return rows.Domain(row.director_version, row.config_version, row.key_epoch, row.generation)
+    return rows.Domain(
+        row.director_version, row.config_version, row.key_epoch, row.generation, row.role_floor
+    )
 
 
 def set_domain(c: sa.Connection, org_id: int, **values: int) -> None:
@@ -55,7 +57,12 @@ def add_organisation(c: sa.Connection, organisation: rows.Organisation) -> None:
     )
     c.execute(
         sa.insert(t.domains).values(
-            org_id=organisation.org_id, director_version=0, config_version=0, key_epoch=1, generation=0
+            org_id=organisation.org_id,
+            director_version=0,
+            config_version=0,
+            key_epoch=1,
+            generation=0,
+            role_floor=0,
         )
     )
 

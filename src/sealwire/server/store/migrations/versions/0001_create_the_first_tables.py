@@ -170,6 +170,7 @@ def upgrade() -> None:
         sa.Column("config_version", sa.BigInteger(), nullable=False),
         sa.Column("key_epoch", sa.BigInteger(), nullable=False),
         sa.Column("generation", sa.BigInteger(), nullable=False),
+        sa.Column("role_floor", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("org_id"),
     )
     op.create_table(
