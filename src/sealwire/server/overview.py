@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from sealwire.products import ClientFacts
 from sealwire.server.connection import (
+    CONNECTED,
     HEARD_WITHIN_S,
     Connection,
     Standing,
@@ -34,8 +35,10 @@ from sealwire.server.store.database import Database
 if TYPE_CHECKING:
     from sealwire.server.distribute import Session
     from sealwire.server.tenant import Tenant
+    from sealwire.server.views import View
 
 FRESH_FOR_S = 0.8
+GLANCE_S = 4.0
 AGENTS_EVERY_S = 15.0
 OTHERS_EVERY_S = 15.0
 SHOW_FOR_S = 86400.0
@@ -49,7 +52,7 @@ class ClientLine:
     Attributes:
         facts: As last reported; host tags and capabilities only while it is live here.
         files: What it shall have, and what became of each.
-        seen_s: When its agent last asked, seconds since 1970.
+        seen_s: When its agent last asked, seconds since 1970; a poll held open counts when it came.
         waiting: Its agent holds a poll open right now, so it hears of a change at once.
     """
 
@@ -109,18 +112,34 @@ class Fleet:
     at_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where all clients of one agent stand; the same object as long as that does not change."""
+
+    session: Session | None
+    view: View | None
+    hostname: str
+    error: str
+    tags: tuple[str, ...]
+    seen_s: float
+    waiting: bool
+    heard: bool  # within the time in which a connected one is heard
+    well: bool  # heard, and no error
+
+
 @dataclass(slots=True)
 class _Kept:
     """What was worked out for a client, and what it rests on."""
 
     row: rows.ClientRow
     said: Mapping[str, rows.DeliveryRow] | None
-    wanted: tuple[str, ...] | None
-    publication: tuple[int, int]
-    tags: tuple[str, ...]
+    place: _Place
+    publication: tuple[int, int, bool]
     files: tuple[FileState, ...]
     in_step: int
     failed: int
+    line: ClientLine | None = None
+    line_lasts: bool = False  # nothing in the line changes with time alone
 
 
 class Overview:
@@ -131,11 +150,24 @@ class Overview:
         self._database = database
         self._is_shared = not database.url.startswith("sqlite")
         self._kept: dict[str, _Kept] = {}
+        self._places: dict[str, _Place] = {}
+        self._publication = (0, 0, False)
         self._agents: dict[str, rows.AgentRow] = {}
         self._others: dict[str, tuple[rows.ClientRow, dict[str, rows.DeliveryRow]]] = {}
         self._agents_read_at = self._others_read_at = 0.0
         self._last: Fleet | None = None
+        self._refreshing: asyncio.Task[Fleet] | None = None
+        self._saved_ms: dict[str, int] = {}  # by path, of the present publication
         self._lock = asyncio.Lock()
+
+    async def glance(self) -> Fleet:
+        """The fleet as of seconds ago if somebody looked, else as it is; for a page that then becomes live."""
+        last = self._last
+        if last is None or time.time() - last.at_s > GLANCE_S:
+            return await self.look()
+        if time.time() - last.at_s > FRESH_FOR_S and not self._lock.locked():
+            self._refreshing = asyncio.create_task(self.look(), name="overview")
+        return last
 
     async def look(self) -> Fleet:
         """The fleet as it is, at most a second old."""
@@ -153,7 +185,8 @@ class Overview:
             for facts in session.demand.agent.clients:
                 if facts.client_id == line.client_id:
                     return facts
-        return _facts(line.client_id, line.facts, self._agents.get(line.agent_id))
+        agent = self._agents.get(line.agent_id)
+        return _facts(line.client_id, line.facts, agent.tags if agent is not None else ())
 
     # Reading ------------------------------------------------------------------------------------------
 
@@ -184,119 +217,170 @@ class Overview:
     # Looking ------------------------------------------------------------------------------------------
 
     async def _look(self, now_s: float) -> Fleet:
-        tenant = self._tenant
-        observer = tenant.observer
-        sessions = tenant.distributor.sessions
-        publisher = tenant.publisher
-        publication = (publisher.director_version, publisher.config_version)
-        heard_within_s = max(HEARD_WITHIN_S, 3 * tenant.refresh_interval_s)
-        remote_config = tenant.organisation.remote_config
-        known: dict[str, rows.ClientRow] = dict(observer.clients)
+        observer = self._tenant.observer
+        publisher = self._tenant.publisher
+        switched_on = self._tenant.organisation.remote_config
+        publication = (publisher.director_version, publisher.config_version, switched_on)
+        if publication != self._publication:
+            self._publication = publication
+            self._saved_ms = {}
+        publication = self._publication
+        heard_within_s = max(HEARD_WITHIN_S, 3 * self._tenant.refresh_interval_s)
+        self._places = places = self._find_places(now_s, heard_within_s)
+        known = self._known_clients()
+        lines: list[ClientLine] = []
+        states: Counter[Connection] = Counter()
+        worked = 0
+        for client_id, row in known.items():
+            place = places.get(row.agent_id)
+            kept = self._kept.get(client_id)
+            if (
+                kept is not None
+                and kept.line_lasts
+                and kept.row is row
+                and kept.place is place
+                and kept.publication is publication
+                and kept.line is not None
+            ):
+                lines.append(kept.line)
+                continue
+            if row.facts.get("kind") != "tracer":
+                continue
+            if place is None:
+                place = _Place(None, None, row.agent_id.partition(":")[0], "", (), 0.0, False, False, False)
+            said = observer.said.get(client_id)
+            if row is not observer.clients.get(client_id):
+                said = self._others[client_id][1]
+            if (
+                kept is None
+                or kept.row is not row
+                or kept.said is not said
+                or kept.publication is not publication
+                or kept.place.view is not place.view
+                or kept.place.tags != place.tags
+            ):
+                kept = self._kept[client_id] = self._work_out(row, said, place, publication)
+                worked += 1
+            kept.place = place
+            line = self._line(kept, now_s, heard_within_s)
+            if line is not None:
+                lines.append(line)
+            if (worked + len(lines)) % ROWS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        if len(self._kept) > len(known):
+            for client_id in [client_id for client_id in self._kept if client_id not in known]:
+                del self._kept[client_id]
+        for line in lines:
+            states[line.standing.state] += 1
+        agents = self._agent_lines(lines, now_s, heard_within_s)
+        return Fleet(tuple(lines), tuple(agents), states, Counter(line.state for line in agents), now_s)
+
+    def _known_clients(self) -> dict[str, rows.ClientRow]:
+        """Everybody, of this control plane and of the others."""
+        known = dict(self._tenant.observer.clients)
+        sessions = self._tenant.distributor.sessions
         for client_id, (row, _) in self._others.items():
             mine = known.get(client_id)
             if mine is None or (
                 row.last_seen_ms > mine.last_seen_ms and not _is_live(sessions, mine, client_id)
             ):
                 known[client_id] = row
-        lines: list[ClientLine] = []
-        worked = 0
-        for client_id, row in known.items():
-            if row.facts.get("kind") != "tracer":
-                continue
-            session = sessions.get(row.agent_id)
-            live = session is not None and client_id in session.reported
-            waiting = live and session is not None and bool(session.waiters)
-            if waiting:
-                seen_s = now_s
-            elif live and session is not None:
-                seen_s = session.last_seen
+        return known
+
+    def _find_places(self, now_s: float, heard_within_s: float) -> dict[str, _Place]:
+        sessions = self._tenant.distributor.sessions
+        before = self._places
+        places: dict[str, _Place] = {}
+        for agent_id in self._agents.keys() | sessions.keys():
+            session = sessions.get(agent_id)
+            if session is not None:
+                waiting, seen_s, error = bool(session.waiters), session.last_seen, session.error
+                heard = waiting or now_s - seen_s <= heard_within_s
+                place = _Place(
+                    session, session.view, session.hostname, error, session.tags, seen_s, waiting, heard,
+                    heard and not error.startswith(("tuf:", "api:")),
+                )  # fmt: skip
             else:
-                seen_s = max(row.last_seen_ms, observer.seen_ms.get(client_id, 0)) / 1000
-            age_s = now_s - seen_s
-            if age_s > SHOW_FOR_S:
-                continue
-            agent = self._agents.get(row.agent_id)
-            said = observer.said.get(client_id)
-            if row is not observer.clients.get(client_id):
-                said = self._others[client_id][1]
-            wanted = session.view.wanted.get(client_id) if session is not None and session.view else None
-            kept = self._kept.get(client_id)
-            if (
-                kept is None
-                or kept.row is not row
-                or kept.said is not said
-                or kept.wanted != wanted
-                or kept.publication != publication
-                or (wanted is None and agent is not None and kept.tags != agent.tags)
-            ):
-                kept = self._kept[client_id] = self._work_out(row, said, wanted, publication, agent)
-                worked += 1
-                if worked % ROWS_AT_ONCE == 0:
-                    await asyncio.sleep(0)
-            facts = row.facts
-            error = session.error if session is not None else agent.error if agent is not None else ""
-            lines.append(
-                ClientLine(
-                    client_id, row.agent_id, agent.hostname if agent is not None
-                    else session.hostname if session is not None else row.agent_id.partition(":")[0],
-                    facts, kept.files, kept.in_step, kept.failed,
-                    client_standing(
-                        kept.files, now_s=now_s, age_s=age_s, heard_within_s=heard_within_s,
-                        language=str(facts.get("language", "")),
-                        tracer_version=str(facts.get("tracer_version", "")),
-                        agent_error=error, client_error=row.error, remote_config=remote_config,
-                    ),
-                    row.error, row.first_seen_ms / 1000, seen_s, waiting,
+                row = self._agents[agent_id]
+                place = _Place(
+                    None,
+                    None,
+                    row.hostname,
+                    row.error,
+                    row.tags,
+                    row.last_seen_ms / 1000,
+                    False,
+                    False,
+                    False,
                 )
-            )  # fmt: skip
-            if len(lines) % (4 * ROWS_AT_ONCE) == 0:
-                await asyncio.sleep(0)
-        for client_id in [client_id for client_id in self._kept if client_id not in known]:
-            del self._kept[client_id]
-        agents = self._agent_lines(lines, now_s, heard_within_s)
-        return Fleet(
-            tuple(lines),
-            tuple(agents),
-            Counter(line.state for line in lines),
-            Counter(line.state for line in agents),
-            now_s,
-        )
+            known = before.get(agent_id)
+            places[agent_id] = known if known is not None and known == place else place
+        return places
+
+    def _line(self, kept: _Kept, now_s: float, heard_within_s: float) -> ClientLine | None:
+        """A client as it is now; None when it has been away too long to be shown."""
+        row, place = kept.row, kept.place
+        live = place.session is not None and row.client_id in place.session.reported
+        waiting = live and place.waiting
+        if live:
+            seen_s = place.seen_s
+        else:
+            seen_s = max(row.last_seen_ms, self._tenant.observer.seen_ms.get(row.client_id, 0)) / 1000
+        age_s = 0.0 if waiting else now_s - seen_s
+        if age_s > SHOW_FOR_S:
+            kept.line, kept.line_lasts = None, False
+            return None
+        remote_config = self._tenant.organisation.remote_config
+        if live and place.well and remote_config and not row.error and kept.in_step == len(kept.files):
+            standing, lasts = CONNECTED, True
+        else:
+            lasts = False
+            standing = client_standing(
+                kept.files,
+                now_s=now_s,
+                age_s=age_s,
+                heard_within_s=heard_within_s,
+                language=str(row.facts.get("language", "")),
+                tracer_version=str(row.facts.get("tracer_version", "")),
+                agent_error=place.error,
+                client_error=row.error,
+                remote_config=remote_config,
+            )
+        kept.line_lasts = lasts
+        kept.line = ClientLine(
+            row.client_id, row.agent_id, place.hostname, row.facts, kept.files, kept.in_step, kept.failed,
+            standing, row.error, row.first_seen_ms / 1000, seen_s, waiting,
+        )  # fmt: skip
+        return kept.line
 
     def _work_out(
         self,
         row: rows.ClientRow,
         said: Mapping[str, rows.DeliveryRow] | None,
-        wanted: tuple[str, ...] | None,
-        publication: tuple[int, int],
-        agent: rows.AgentRow | None,
+        place: _Place,
+        publication: tuple[int, int, bool],
     ) -> _Kept:
         publisher = self._tenant.publisher
         active = publisher.catalogue.active
-        paths = wanted if wanted is not None else self._would_get(row, agent)
+        wanted = place.view.wanted.get(row.client_id) if place.view is not None else None
         files: list[FileState] = []
-        for path in paths:
+        for path in wanted if wanted is not None else self._would_get(row, place.tags):
             file = publisher.files.get(path)
             if file is None:
                 continue
-            saved_ms = max(
-                (active[source].row.updated_ms for source in file.sources if source in active), default=0
-            )
-            files.append(
-                file_state(
-                    file,
-                    None if said is None else said.get(path),
-                    saved_ms=saved_ms,
-                    first_seen_ms=row.first_seen_ms,
-                )
-            )
+            saved_ms = self._saved_ms.get(path)
+            if saved_ms is None:
+                times = (active[source].row.updated_ms for source in file.sources if source in active)
+                saved_ms = self._saved_ms[path] = max(times, default=0)
+            delivery = None if said is None else said.get(path)
+            files.append(file_state(file, delivery, saved_ms=saved_ms, first_seen_ms=row.first_seen_ms))
         in_step = sum(file.state is DeliveryState.IN_STEP for file in files)
         failed = sum(file.state is DeliveryState.FAILED for file in files)
-        tags = agent.tags if agent is not None else ()
-        return _Kept(row, said, wanted, publication, tags, tuple(files), in_step, failed)
+        return _Kept(row, said, place, publication, tuple(files), in_step, failed)
 
-    def _would_get(self, row: rows.ClientRow, agent: rows.AgentRow | None) -> Iterable[str]:
+    def _would_get(self, row: rows.ClientRow, tags: Iterable[str]) -> Iterable[str]:
         """The paths a client that is not here would get if it came back as it was."""
-        facts = _facts(row.client_id, row.facts, agent)
+        facts = _facts(row.client_id, row.facts, tags)
         held = self._tenant.distributor.held.get(row.client_id, {})
         return sorted(
             content.path
@@ -352,7 +436,7 @@ def _is_live(sessions: Mapping[str, Session], row: rows.ClientRow, client_id: st
     return session is not None and client_id in session.reported
 
 
-def _facts(client_id: str, facts: Mapping[str, Any], agent: rows.AgentRow | None) -> ClientFacts:
+def _facts(client_id: str, facts: Mapping[str, Any], tags: Iterable[str]) -> ClientFacts:
     return ClientFacts(
         client_id=client_id,
         runtime_id=str(facts.get("runtime_id", "")),
@@ -361,6 +445,6 @@ def _facts(client_id: str, facts: Mapping[str, Any], agent: rows.AgentRow | None
         language=str(facts.get("language", "")),
         tracer_version=str(facts.get("tracer_version", "")),
         app_version=str(facts.get("app_version", "")),
-        host_tags=frozenset(agent.tags if agent is not None else ()),
+        host_tags=frozenset(tags),
         products=frozenset(facts.get("products", ())),
     )

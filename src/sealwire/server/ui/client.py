@@ -10,7 +10,7 @@ import orjson
 from sealwire.errors import NotFoundError
 from sealwire.products import PRODUCTS
 from sealwire.server.explain import FileState, Reasons, Verdict, reasons
-from sealwire.server.overview import ClientLine
+from sealwire.server.overview import ClientLine, Fleet
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui.fleet import AGENTS, href
 from sealwire.server.ui.render import config_link, dom_id, moment
@@ -35,13 +35,12 @@ _OVERRIDDEN = Status("Overridden", "mute", "layers")
 _ORDER = {Verdict.HAS: 0, Verdict.OVERRIDDEN: 1, Verdict.NOT_FOR_IT: 2}
 
 
-async def view(tenant: Tenant, client_id: str) -> ClientPage:
+def view(tenant: Tenant, fleet: Fleet, client_id: str) -> ClientPage:
     """The page of a client.
 
     Raises:
         NotFoundError: Nobody of that id was here within a day.
     """
-    fleet = await tenant.overview.look()
     line = next((line for line in fleet.clients if line.client_id == client_id), None)
     if line is None:
         raise NotFoundError("No such client was here within a day.")

@@ -37,7 +37,7 @@ _ICONS = {
 }
 
 
-async def view(tenant: Tenant, plane: ControlPlane) -> HomePage:
+async def view(tenant: Tenant, plane: ControlPlane, fleet: Fleet) -> HomePage:
     """The home page as it is."""
     org_id = tenant.organisation.org_id
 
@@ -45,7 +45,6 @@ async def view(tenant: Tenant, plane: ControlPlane) -> HomePage:
         with plane.database.read() as c:
             return read.audit(c, org_id, limit=CHANGES), read.open_alarms(c, org_id)
 
-    fleet = await tenant.overview.look()
     audit, alarms = await asyncio.to_thread(load)
     concerns = [
         *_alarms(alarms),

@@ -24,7 +24,7 @@ Watching: TypeAlias = NamedDependency[Viewers]
 @get("/", opt={"permission": "fleet_read"}, include_in_schema=False)
 async def show_home(request: Asked, principal: Asker, tenant: OwnTenant, plane: Plane) -> Response[str]:
     """How the fleet is, what needs attention, what was done last."""
-    view = await home.view(tenant, plane)
+    view = await home.view(tenant, plane, await tenant.overview.glance())
     return page(
         request, "home/home.html", title="Home", view=view, principal=principal, tenant=tenant,
         live_href=view.live_href,
@@ -40,7 +40,7 @@ async def live_home(tenant: OwnTenant, plane: Plane, viewers: Watching, principa
     }
 
     async def screen() -> Fragments:
-        view = await home.view(tenant, plane)
+        view = await home.view(tenant, plane, await tenant.overview.look())
         return {name: part(view) for name, part in parts.items()}
 
     return viewers.stream(screen)
@@ -49,7 +49,7 @@ async def live_home(tenant: OwnTenant, plane: Plane, viewers: Watching, principa
 @get("/fleet", opt={"permission": "fleet_read"}, include_in_schema=False)
 async def show_fleet(request: Asked, principal: Asker, tenant: OwnTenant) -> Response[str]:
     """What runs where, what it was sent, and what it said."""
-    view = fleet.view(await tenant.overview.look(), dict(request.query_params))
+    view = fleet.view(await tenant.overview.glance(), dict(request.query_params))
     return page(
         request, "fleet/fleet.html", title="Fleet", view=view, principal=principal, tenant=tenant,
         live_href=view.live_href,
@@ -80,7 +80,7 @@ async def show_client(
     request: Asked, client_id: FromPath[str], principal: Asker, tenant: OwnTenant
 ) -> Response[str]:
     """One tracer."""
-    view = await client.view(tenant, client_id.removeprefix("/"))
+    view = client.view(tenant, await tenant.overview.glance(), client_id.removeprefix("/"))
     return page(
         request, "fleet/client.html", title=view.title, view=view, principal=principal, tenant=tenant,
         live_href=view.live_href,
@@ -98,7 +98,7 @@ async def live_client(
     }
 
     async def screen() -> Fragments:
-        view = await client.view(tenant, client_id.removeprefix("/"))
+        view = client.view(tenant, await tenant.overview.look(), client_id.removeprefix("/"))
         return {name: part(view) for name, part in parts.items()}
 
     return viewers.stream(screen)

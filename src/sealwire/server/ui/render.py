@@ -65,6 +65,12 @@ environment.globals.update(
 )
 
 
+def compile_templates() -> None:
+    """Read every template now: a mistake in one ends the start and not somebody's visit."""
+    for name in environment.list_templates():
+        environment.get_template(name)
+
+
 def page(
     request: Request[Any, Any, Any],
     template: str,

@@ -9,11 +9,12 @@ from litestar import Router
 from litestar.di import Provide
 
 from sealwire.server.api.admin import permitted, provide_plane, provide_principal, provide_tenant
-from sealwire.server.ui import pages
+from sealwire.server.ui import pages, render
 
 
 def router() -> Router:
     """All pages, their live screens and static files."""
+    render.compile_templates()
     of_people = Router(
         path="/",
         route_handlers=[
