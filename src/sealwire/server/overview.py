@@ -161,7 +161,7 @@ class Overview:
         self._lock = asyncio.Lock()
 
     async def glance(self) -> Fleet:
-        """The fleet as of seconds ago if somebody looked, else as it is; for a page that then becomes live."""
+        """The fleet as of seconds ago if somebody looked then, else as it is; for pages that become live."""
         last = self._last
         if last is None or time.time() - last.at_s > GLANCE_S:
             return await self.look()

@@ -107,10 +107,9 @@ def changes(sent: Mapping[str, str | Rows], fragments: Fragments) -> str:
     parts: list[str] = []
     for name, fragment in fragments.items():
         before = sent.get(name)
-        if fragment == before:
-            continue
         if isinstance(fragment, str):
-            parts.append(_in_place(name, fragment))
+            if fragment != before:
+                parts.append(_in_place(name, fragment))
         elif isinstance(before, Rows) and list(before.rows) == list(fragment.rows):
             parts.extend(
                 _in_place(row_id, row) for row_id, row in fragment.rows.items() if before.rows[row_id] != row
