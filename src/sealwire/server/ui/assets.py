@@ -15,11 +15,11 @@ from pathlib import Path
 
 STATIC = Path(__file__).parent / "static"
 TYPES = {
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css",
+    ".js": "text/javascript",
     ".svg": "image/svg+xml",
     ".woff2": "font/woff2",
-    "": "text/plain; charset=utf-8",
+    "": "text/plain",
 }
 FOREVER = "public, max-age=31536000, immutable"
 

@@ -65,7 +65,7 @@ class Viewers:
             raise UnavailableError("Too many live pages are open; this one does not update.")
         return Stream(
             self._events(screen),
-            media_type="text/event-stream; charset=utf-8",
+            media_type="text/event-stream",
             headers={"Cache-Control": "private, no-store", "X-Accel-Buffering": "no"},
         )
 
