@@ -39,9 +39,11 @@ class Session:
         body = await self.tenant.distributor.poll(self.agent.request())
         self.agent.take(body, now=utc_now())
 
-    async def publish(self, address: str) -> None:
+    async def publish(self, address: str, **targeting: object) -> None:
         now = self.plane.clock()
-        draft = self.tenant.author.check(product="ASM_DATA", payload=denylist(address), now=now)
+        draft = self.tenant.author.check(
+            product="ASM_DATA", payload=denylist(address), targeting=targeting, now=now
+        )
         self.tenant.author.create(draft, by="test", now=now)
         await self.tenant.reconciler.settle(timeout_s=10)
 
@@ -62,7 +64,8 @@ def test_agents_accept_what_follows_a_backup_that_is_fifty_publications_old(tmp_
             await it.poll()
             backup.backup(plane.settings, file)
             for n in range(50):
-                await it.publish(f"198.51.100.{n}")
+                # Every one for another audience: roles come to be that the backup never heard of.
+                await it.publish(f"198.51.100.{n}", service=["shop", f"s{n}"])
                 await it.poll()
             assert len(it.agent.state.targets) == 51
             return it.agent
@@ -98,7 +101,8 @@ def test_a_database_that_was_copied_back_by_hand_is_overtaken_once_an_agent_asks
             await it.poll()
             plane.database.backup_to(copy)
             for n in range(50):
-                await it.publish(f"198.51.100.{n}")
+                # Every one for another audience: roles come to be that the backup never heard of.
+                await it.publish(f"198.51.100.{n}", service=["shop", f"s{n}"])
                 await it.poll()
             return it.agent
 
