@@ -90,10 +90,14 @@ class Access:
         Raises:
             UnauthenticatedError: Nobody.
         """
-        principal = self._application.get(digest_sent(secret))
+        principal = self.principal_of(digest_sent(secret))
         if principal is None:
             raise UnauthenticatedError("The application key is not known here. Run `sealwire login`.")
         return principal
+
+    def principal_of(self, sha256: str) -> Principal | None:
+        """Who holds the application key with this digest, or None."""
+        return self._application.get(sha256)
 
     def flush_use(self) -> None:
         """Write when keys were last used."""

@@ -15,6 +15,7 @@ from sealwire.errors import SealwireError
 from sealwire.server import backup, certificate, organisation
 from sealwire.server.access import Access
 from sealwire.server.keyring import Keyring
+from sealwire.server.sessions import Sessions
 from sealwire.server.settings import ServerSettings
 from sealwire.server.store import read, rows
 from sealwire.server.store.database import Database
@@ -48,6 +49,7 @@ class ControlPlane:
                 )
             ]
         self.access = Access(self.database)
+        self.sessions = Sessions(self.access)
         self.tenants: dict[int, Tenant] = {}
         for row in known:
             self._add(row)

@@ -133,8 +133,9 @@ class Distributor:
         session = self._by_identity.get(identity)
         if session is None or not session.answer or session.gist != gist:
             return None
-        session.last_seen = time.time()
-        if not self._is_current(session):
+        now = session.last_seen = time.time()
+        bundle = session.bundle
+        if bundle is None or bundle.roots is not self.publisher.roots or now >= session.fresh_until:
             return None
         self.polls += 1
         self.steady += 1

@@ -88,11 +88,34 @@ def permitted(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRoute
     if scheme.lower() == "bearer":
         secret = token
     plane: ControlPlane = connection.app.state.plane
-    principal = plane.access.principal(secret)
+    session = connection.cookies.get(session_cookie(connection), "")
+    principal = None
+    if session and not secret:
+        principal = plane.sessions.principal(session, now=time.monotonic())
+        if principal is not None and connection.scope.get("method", "GET") not in ("GET", "HEAD", "OPTIONS"):
+            from_own_page(connection)
+    if principal is None:
+        principal = plane.access.principal(secret)
     permission: str = handler.opt.get("permission", "")  # the framework's own answer to OPTIONS has none
     if principal.role != "admin" and permission != "signed_in" and not permission.endswith("_read"):
         raise NotPermittedError(f"This needs the role admin; yours is {principal.role}.")
     connection.state.principal = principal
+
+
+def session_cookie(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    """The cookie of a session: under TLS one that no other host and no plain HTTP can set."""
+    return "__Host-sealwire_session" if connection.url.scheme == "https" else "sealwire_session"
+
+
+def from_own_page(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+    """Attack: cross-site request forgery. A change by a browser comes from a page of this server.
+
+    Raises:
+        NotPermittedError: It comes from elsewhere, or does not say.
+    """
+    own = f"{connection.url.scheme}://{connection.headers.get('host', '')}"
+    if connection.headers.get("origin", "") != own:
+        raise NotPermittedError("This was not sent from a page of this control plane.")
 
 
 async def provide_principal(request: Request[Any, Any, Any]) -> Principal:

@@ -25,6 +25,7 @@ from uvicorn.server import ServerState
 MAX_HEAD_BYTES = 1024
 MAX_HEADS = 16_384  # known blocks of headers; they differ in key, length of the body and version of the agent
 MAX_BODY_BYTES = 256 * 1024
+MAX_RESPONSES_BYTES = 16 * 1024 * 1024
 _REQUEST_LINE = b"POST /api/v0.1/configurations HTTP/1.1"
 _END = b"\r\n\r\n"
 # Headers that say how a request is framed, or that it wants more than a plain answer.
@@ -57,17 +58,28 @@ class Lane:
         self.answers = answers
         self.heads: dict[bytes, _Head] = {}
         self._default_headers: list[tuple[bytes, bytes]] | None = None
-        self._start = b""
+        self._responses: dict[bytes, bytes] = {}
+        self._responses_size = 0
 
-    def start(self, default_headers: list[tuple[bytes, bytes]]) -> bytes:
-        """An answer up to its length; made anew when the server's own headers (the date) change."""
+    def response(self, answer: bytes, default_headers: list[tuple[bytes, bytes]]) -> bytes:
+        """An answer with its headers; kept until the server's own headers (the date) change."""
         if default_headers is not self._default_headers:
             self._default_headers = default_headers
+            self._responses.clear()
+            self._responses_size = 0
+        response = self._responses.get(answer)
+        if response is None:
             own = b"".join(b"%s: %s\r\n" % header for header in default_headers)
-            self._start = (
-                b"HTTP/1.1 200 OK\r\n%scontent-type: application/x-protobuf\r\ncontent-length: " % own
+            response = (
+                b"HTTP/1.1 200 OK\r\n%scontent-type: application/x-protobuf\r\ncontent-length: %d\r\n\r\n%s"
+                % (own, len(answer), answer)
             )
-        return self._start
+            self._responses_size += len(response)
+            if self._responses_size > MAX_RESPONSES_BYTES:
+                self._responses.clear()
+                self._responses_size = len(response)
+            self._responses[answer] = response
+        return response
 
     def learn(self, head: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         """Know a block of headers from now on, if the parser read in it just what it seems to say."""
@@ -136,8 +148,7 @@ class FastLaneProtocol(HttpToolsProtocol):
         answer = self.lane.answers.quick(sha256, body)
         if answer is None:
             return False
-        start = self.lane.start(self.server_state.default_headers)
-        self.transport.write(b"%b%d\r\n\r\n%b" % (start, len(answer), answer))
+        self.transport.write(self.lane.response(answer, self.server_state.default_headers))
         self.server_state.total_requests += 1
         self._active_at = self.loop.time()
         if self.timeout_keep_alive_task is None:

@@ -108,7 +108,8 @@ class MachineApi:
 
     def quick(self, sha256: str, body: bytes) -> bytes | None:
         """The answer to a poll that says what the last one said, else None; nothing is refused here."""
-        tenant = self._admitted(self._access.agent_key_of(sha256))
+        key = self._access.agent_key_of(sha256)
+        tenant = self._tenants.get(key.org_id) if key is not None and key.remote_config else None
         if tenant is None:
             return None
         try:

@@ -9,7 +9,7 @@ from litestar import Router
 from litestar.di import Provide
 
 from sealwire.server.api.admin import permitted, provide_plane, provide_principal, provide_tenant
-from sealwire.server.ui import pages, render
+from sealwire.server.ui import pages, render, sign_in
 
 
 def router() -> Router:
@@ -33,4 +33,5 @@ def router() -> Router:
             "viewers": Provide(pages.provide_viewers),
         },
     )
-    return Router(path="/", route_handlers=[of_people, pages.static_file])
+    of_anybody = [pages.static_file, sign_in.show_sign_in, sign_in.sign_in, sign_in.sign_out]
+    return Router(path="/", route_handlers=[of_people, *of_anybody])
