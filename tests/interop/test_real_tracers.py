@@ -127,26 +127,31 @@ def test_a_config_reaches_its_service_and_no_other(
             assert elsewhere.keeps(secret.encode()) == []
 
 
-def test_two_hosts_with_configs_of_one_product_hold_their_own_bytes_alone(
+def test_two_hosts_with_configs_of_one_product_learn_nothing_of_each_other(
     control_plane: ControlPlane, agent: Agent, tmp_path: Path
 ) -> None:
-    """They share the product's signed role, which lists opaque ids and hashes, and no content."""
+    """Each audience has a signed role of its own, so not even paths of the same product are shared."""
     with (
         Agent(tmp_path / "host-b", control_plane, hostname="host-b") as elsewhere,
         start_app("ddtrace4", agent_url=agent.url, log_folder=tmp_path) as shop,
         start_app("ddtrace4", agent_url=elsewhere.url, log_folder=tmp_path, service="mail") as mail,
     ):
+        ids = {}
         for service, address in (("shop", DENIED), ("mail", OTHER)):
             control_plane.api.create("ASM_FEATURES", ON, service=service)
-            control_plane.api.create("ASM_DATA", denylist(address), service=service)
+            made = control_plane.api.create("ASM_DATA", denylist(address), service=service)
+            ids[service] = made["id"].encode()
 
         shop.wait_for_status(403, from_ip=DENIED)
         mail.wait_for_status(403, from_ip=OTHER)
 
         assert (shop.status(from_ip=OTHER), mail.status(from_ip=DENIED)) == (200, 200)
-        assert (agent.keeps(OTHER.encode()), elsewhere.keeps(DENIED.encode())) == ([], [])
-        assert agent.keeps(DENIED.encode())
-        assert elsewhere.keeps(OTHER.encode())
+        for ours, mine, its in ((agent, "shop", DENIED), (elsewhere, "mail", OTHER)):
+            assert ours.keeps(ids[mine])
+            assert ours.keeps(its.encode())
+        for ours, theirs, its in ((agent, "mail", OTHER), (elsewhere, "shop", DENIED)):
+            assert ours.keeps(ids[theirs]) == []
+            assert ours.keeps(its.encode()) == []
 
 
 def test_a_tracer_may_ask_over_a_unix_socket(
