@@ -65,21 +65,25 @@ def read(body: bytes) -> tuple[Identity, Gist]:
         MalformedError: Not a protobuf message.
         OversizeError: Too large, or with too many clients.
     """
-    check_size("request for configurations", len(body), MAX_LATEST_CONFIGS_REQUEST_BYTES)
+    if len(body) > MAX_LATEST_CONFIGS_REQUEST_BYTES:
+        check_size("request for configurations", len(body), MAX_LATEST_CONFIGS_REQUEST_BYTES)
     try:
         poll = _Poll.FromString(body)
     except DecodeError as error:
         raise MalformedError("The request is not a LatestConfigsRequest.") from error
-    check_count("clients of an agent", len(poll.clients), MAX_AGENT_CLIENTS)
-    identity = Identity(poll.hostname, poll.agent_uuid)
+    sent = poll.clients
+    if len(sent) > MAX_AGENT_CLIENTS:
+        check_count("clients of an agent", len(sent), MAX_AGENT_CLIENTS)
     clients = []
-    for client in poll.clients:
-        client.ClearField("last_seen")
-        clients.append(client.SerializeToString())
+    for client in sent:
+        client.last_seen = 0  # as good as absent
+        clients.append(_bytes_of_client(client))
     products = frozenset(poll.products)
+    identity = _new_tuple(Identity, (poll.hostname, poll.agent_uuid))
     poll.ClearField("clients")
     poll.ClearField("products")
-    return identity, Gist(len(clients), products, frozenset(clients), poll.SerializeToString())
+    gist = (len(clients), products, frozenset(clients), poll.SerializeToString())
+    return identity, _new_tuple(Gist, gist)
 
 
 def _outline() -> Any:
@@ -108,3 +112,6 @@ def _outline() -> Any:
 
 
 _Poll = _outline()
+# This module is on the way of every poll: what is looked up once here would be looked up per client there.
+_bytes_of_client = type(_Poll().clients.add()).SerializeToString
+_new_tuple: Any = tuple.__new__
