@@ -27,7 +27,6 @@ async def show_home(request: Asked, principal: Asker, tenant: OwnTenant, plane: 
     view = await home.view(tenant, plane, await tenant.overview.glance())
     return page(
         request, "home/home.html", title="Home", view=view, principal=principal, tenant=tenant,
-        live_href=view.live_href,
     )  # fmt: skip
 
 
@@ -52,7 +51,6 @@ async def show_fleet(request: Asked, principal: Asker, tenant: OwnTenant) -> Res
     view = fleet.view(await tenant.overview.glance(), dict(request.query_params))
     return page(
         request, "fleet/fleet.html", title="Fleet", view=view, principal=principal, tenant=tenant,
-        live_href=view.live_href,
     )  # fmt: skip
 
 
@@ -83,7 +81,6 @@ async def show_client(
     view = client.view(tenant, await tenant.overview.glance(), client_id.removeprefix("/"))
     return page(
         request, "fleet/client.html", title=view.title, view=view, principal=principal, tenant=tenant,
-        live_href=view.live_href,
     )  # fmt: skip
 
 

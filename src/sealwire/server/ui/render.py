@@ -80,7 +80,6 @@ def page(
     principal: Principal | None,
     tenant: Tenant | None,
     status_code: int = 200,
-    live_href: str = "",
 ) -> Response[str]:
     """Render a whole page."""
     frame = Frame(
@@ -91,7 +90,6 @@ def page(
         role=principal.role if principal is not None else "",
         organisation=tenant.organisation.name if tenant is not None else "",
         version=__version__,
-        live_href=live_href,
     )
     html = environment.get_template(template).render(view=view, frame=frame, now=moment(time.time()).iso)
     return Response(html, status_code=status_code, media_type=MediaType.HTML)

@@ -324,8 +324,7 @@ class Frame:
     """What ``base.html`` shows around a page.
 
     Attributes:
-        sections: Heading (empty for the first) and its lines.
-        live_href: The stream of this page; empty when it does not change by itself.
+        sections: Heading (empty for the first) and its lines; none on a page without navigation.
     """
 
     title: str

@@ -1,5 +1,7 @@
-// <live-status>: says whether what is shown is live and how old it is, and pauses it. The stream itself is
-// htmx's (hx-sse:connect on #live); this element only listens to it.
+// <live-status src="/live/…">: keeps the page live, says how old what is shown is, and pauses it.
+//
+// The stream is htmx's, started from here and not by an attribute: htmx looks at the page as soon as it is
+// loaded, which may be before its SSE extension is; this module always runs after both.
 import { age } from "./relative-time.js";
 
 const OLD_AFTER_S = 6;
@@ -11,17 +13,22 @@ class LiveStatus extends HTMLElement {
     this.heardAt = Date.now();
     this.paused = false;
     this.refused = false;
-    this.listen(document.getElementById("live"));
     this.button.addEventListener("click", () => (this.paused ? this.resume() : this.pause()));
     this.timer = setInterval(() => this.draw(), 1000);
+    this.begin();
     this.draw();
   }
 
   disconnectedCallback() {
     clearInterval(this.timer);
+    this.end();
   }
 
-  listen(source) {
+  // A new stream starts with everything, so nothing of a pause is missed.
+  begin() {
+    const source = document.createElement("div");
+    source.hidden = true;
+    this.append(source);
     this.source = source;
     source.addEventListener("htmx:sse:after:connection", (event) => {
       this.connection = event.detail.connection;
@@ -36,32 +43,25 @@ class LiveStatus extends HTMLElement {
     source.addEventListener("htmx:sse:error", (event) => {
       this.refused = event.detail.status === 401;
     });
+    window.htmx.ajax("GET", this.getAttribute("src"), { source, target: source, swap: "none" });
   }
 
-  // A new element in the old one's place ends the stream; with the address it begins anew, and a new stream
-  // starts with everything, so nothing of the pause is missed.
-  replace(connect) {
-    const fresh = document.createElement("div");
-    fresh.id = "live";
-    fresh.hidden = true;
-    fresh.setAttribute("hx-swap", "none");
-    if (connect) fresh.setAttribute("hx-sse:connect", this.getAttribute("src"));
-    this.source.replaceWith(fresh);
+  // The stream of an element that is gone ends.
+  end() {
+    this.source?.remove();
     this.connection?.reader?.cancel();
     this.connection = undefined;
-    this.listen(fresh);
-    if (connect) window.htmx.process(fresh);
   }
 
   pause() {
     this.paused = true;
-    this.replace(false);
+    this.end();
     this.draw();
   }
 
   resume() {
     this.paused = false;
-    this.replace(true);
+    this.begin();
     this.draw();
   }
 
