@@ -17,7 +17,7 @@ BENCHMARKS = {
     "polls": functools.partial(polls.run, rounds=9, seconds=2),
     "publish": functools.partial(publish.run, changes=20),
     "verify": functools.partial(verify.run, rounds=15),
-    "latency": functools.partial(latency.run, changes=120, new_clients=20, go_changes=15),
+    "latency": functools.partial(latency.run, changes=120, new_clients=20, go_changes=10),
     "agent_idle": functools.partial(agent_idle.run, seconds=61),
 }
 
