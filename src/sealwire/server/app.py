@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -121,6 +122,7 @@ async def serve(plane: ControlPlane) -> None:
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     await plane.start()
+    _spare_long_pauses()
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -141,6 +143,17 @@ async def serve(plane: ControlPlane) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await serving
     await plane.stop()
+
+
+def _spare_long_pauses() -> None:
+    """Keep the garbage collector from walking everything that is published.
+
+    What is loaded stays, so a walk over it finds nothing, and every poll waits for it: 0.1 s with 10,000
+    configs. Young garbage is collected as before, if in larger lots.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 100)
 
 
 def _listen(address: str, port: int) -> socket.socket:
