@@ -22,6 +22,7 @@ from typing import Any
 
 import orjson
 import pytest
+from bench.harness import keep
 
 from tests.support.clients import App, ddtrace_version, start_app
 from tests.support.payloads import ON, denied_ips
@@ -218,10 +219,12 @@ def test_thirty_publishes_under_kill_9(scene: Scene) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 def test_two_hundred_publishes_under_kill_9(scene: Scene) -> None:
-    storm(scene, publishes=200, seed=random.SystemRandom().randrange(10**6))
+    figures = storm(scene, publishes=200, seed=random.SystemRandom().randrange(10**6))
+    keep("soak_kill9_of_both", figures)
 
 
-def storm(scene: Scene, *, publishes: int, seed: int) -> None:
+def storm(scene: Scene, *, publishes: int, seed: int) -> dict[str, int]:
+    """Publish and kill; returns what was counted once everything held."""
     print(f"seed {seed}")  # shown with a failure; put it in the place of the random one to see it again
     chance = random.Random(seed)
     seen = Seen()
@@ -272,14 +275,21 @@ def storm(scene: Scene, *, publishes: int, seed: int) -> None:
     assert all(len(digests) == 1 for digests in seen.contents.values()), seen.contents
     assert len(seen.contents) >= publishes / 3
     assert author.acknowledged + author.unanswered == publishes
-    print(
-        f"{publishes} publishes; "
-        f"{kills['control plane']} kills of the control plane, {kills['agent']} of the agent; "
-        f"{author.acknowledged} changes acknowledged and there, "
-        f"{author.unanswered} not answered, of which {author.unanswered_but_made} made; "
-        f"{len(seen.contents)} versions seen of {len(issued)} issued; "
-        f"{seen.polls} looks, {len(scene.tap.exchanges)} polls of the real tracer"
-    )
+    figures = {
+        "publishes": publishes,
+        "kills of the control plane": kills["control plane"],
+        "kills of the agent": kills["agent"],
+        "changes acknowledged and there": author.acknowledged,
+        "changes not answered": author.unanswered,
+        "of which made": author.unanswered_but_made,
+        "versions issued": len(issued),
+        "versions seen": len(seen.contents),
+        "versions that fell or came twice with other contents": len(seen.faults),
+        "looks": seen.polls,
+        "polls of the real tracer": len(scene.tap.exchanges),
+    }
+    print(figures)
+    return figures
 
 
 def wait_until_in_step(scene: Scene) -> None:
