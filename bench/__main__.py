@@ -1,4 +1,4 @@
-"""Every benchmark, or those named: ``python -m bench [polls publish verify latency acknowledged agent_idle]``.
+"""Every benchmark, or those named: ``python -m bench [polls publish verify latency acknowledged ...]``.
 
 Takes about seven minutes. Tables go to the terminal, figures to ``bench/results``. Says at the end which
 goals were not reached; that is no failure of the program, since a busy machine can do it too.
