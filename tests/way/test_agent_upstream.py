@@ -229,6 +229,7 @@ def test_a_new_product_of_a_known_client_wakes_the_conversation(
 
             tracer.products = ["ASM_FEATURES", "ASM"]
 
+            assert not await poll(agent, tracer), "what it brings comes with the next poll"
             assert await poll(agent, tracer)
             assert (list(plane.polls[-1].products), list(plane.polls[-1].new_products)) == (
                 ["ASM_FEATURES"],

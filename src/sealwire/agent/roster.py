@@ -32,12 +32,13 @@ class Arrival(Enum):
     NOTHING_NEW = "nothing new"
     CHANGED = "changed"
     NEW_PRODUCT = "new product"
+    FIRST_PRODUCTS = "first products"
     NEW_CLIENT = "new client"
 
     @property
     def wants_news(self) -> bool:
         """Whether the control plane may now have configs for this client that it had no reason to send."""
-        return self in (Arrival.NEW_CLIENT, Arrival.NEW_PRODUCT)
+        return self in (Arrival.NEW_CLIENT, Arrival.NEW_PRODUCT, Arrival.FIRST_PRODUCTS)
 
 
 @dataclass(slots=True)
@@ -142,7 +143,10 @@ class Roster:
         arrival = Arrival.NOTHING_NEW
         if fingerprint != seen.fingerprint:
             more_products = not set(client.products) <= set(seen.client.products)
-            arrival = Arrival.NEW_PRODUCT if more_products else Arrival.CHANGED
+            arrival = Arrival.CHANGED
+            if more_products:
+                # ddtrace up to 4.13 names no product at all in its first request.
+                arrival = Arrival.NEW_PRODUCT if seen.client.products else Arrival.FIRST_PRODUCTS
             seen.client = client
             seen.fingerprint = fingerprint
         self._note(seen, now_s, wall_ms)

@@ -155,6 +155,27 @@ def test_a_new_product_waits_and_a_new_state_is_only_told(bench: Bench) -> None:
     asyncio.run(scene())
 
 
+def test_what_a_new_product_brings_comes_with_the_next_poll(bench: Bench) -> None:
+    """A tracer that is being switched on asks before it can take: what comes at once it may lose."""
+
+    async def scene() -> None:
+        denied = "datadog/2/ASM_DATA/denied/config"
+        bench.simulator.put(denied, b"{}")
+        await bench.publish()
+        tracer = FakeTracer(products=["ASM_FEATURES"])
+        await bench.poll(tracer)
+        tracer.products = ["ASM_FEATURES", "ASM_DATA"]
+        body = tracer.request()
+
+        assert await bench.polls.poll(body) == (200, b"{}")
+        status, answered = await bench.polls.poll(body)
+
+        assert status == 200
+        assert denied.encode() in answered
+
+    asyncio.run(scene())
+
+
 def test_an_unchanged_request_is_answered_without_reading_it_until_the_state_changes(bench: Bench) -> None:
     async def scene() -> None:
         await bench.publish()
