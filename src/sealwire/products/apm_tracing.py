@@ -370,6 +370,8 @@ def _worth_knowing(payload: Payload, _others: Others) -> Iterator[Problem]:
 PRODUCT = Product(
     name="APM_TRACING",
     title="Tracing",
+    reads="apm_remote_configuration_read",
+    writes="apm_remote_configuration_write",
     summary="Sampling, tags, log injection and the switches of the tracers.",
     shape=_SHAPE,
     example={

@@ -100,6 +100,8 @@ def _missing_actions(payload: Payload, others: Others) -> Iterator[Problem]:
 PRODUCT = Product(
     name="ASM",
     title="Protection rules",
+    reads="appsec_event_rule_read",
+    writes="appsec_event_rule_write",
     summary="Actions, overrides, exclusions and rules of one's own for App and API Protection.",
     shape=_SHAPE,
     example={

@@ -101,6 +101,8 @@ def _is_everyone(value: object) -> bool:
 PRODUCT = Product(
     name="ASM_DATA",
     title="Denylists and passlists",
+    reads="appsec_protect_read",
+    writes="appsec_protect_write",
     summary="Lists of addresses, users and other values that rules and exclusions look up.",
     shape=_SHAPE,
     example={

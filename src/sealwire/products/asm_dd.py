@@ -64,6 +64,8 @@ def _worth_knowing(payload: Payload, others: Others) -> Iterator[Problem]:
 PRODUCT = Product(
     name="ASM_DD",
     title="Rulesets",
+    reads="appsec_event_rule_read",
+    writes="appsec_event_rule_write",
     summary="Replaces the ruleset bundled with the tracers; when the last one goes, theirs returns.",
     shape=_SHAPE,
     example={

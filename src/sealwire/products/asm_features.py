@@ -51,6 +51,8 @@ def _merge(sources: Sequence[Source], _client: ClientFacts, _held: Mapping[str, 
 PRODUCT = Product(
     name="ASM_FEATURES",
     title="App and API Protection",
+    reads="appsec_activation_read",
+    writes="appsec_activation_write",
     summary="Turns App and API Protection on or off, and says how user ids are collected.",
     shape=_SHAPE,
     example={"asm": {"enabled": True}},

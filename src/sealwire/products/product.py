@@ -114,6 +114,7 @@ class Product:
             read, not run.
         capability: JSON path of a setting -> the capability bit of clients that have it. For
             explanations: delivery must not depend on it, older Python hides bits it honours.
+        reads, writes: Permissions of people to see and to change its configs.
     """
 
     name: str
@@ -128,6 +129,8 @@ class Product:
     gives_up_first: frozenset[str] = frozenset()
     minimum_versions: Mapping[str, str] = field(default_factory=dict)
     capability: Mapping[str, int] = field(default_factory=dict)
+    reads: str
+    writes: str
 
     @property
     def single_file(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -186,12 +186,14 @@ class Author:
         fields: Mapping[str, Any],
         by: str,
         now: datetime,
-    ) -> tuple[rows.ConfigRow, tuple[Problem, ...]]:
+        allow: Callable[[Draft], None] | None = None,
+    ) -> tuple[rows.ConfigRow, Draft]:
         """Commit a new revision of a config; fields that are not given stay.
 
         Args:
             fields: Any of payload, targeting, name, comment, expires_at. A retired config that is changed
                 is active again.
+            allow: Asked with what it would become; whatever it raises ends the change.
 
         Raises:
             ConflictError: ``expected_revision`` is not the present one.
@@ -211,11 +213,13 @@ class Author:
             now=now,
             config_id=config_id,
         )
+        if allow is not None:
+            allow(draft)
         row = self._revise(
             before, draft.name, draft.targeting.to_dict(), draft.payload, "active", draft.expires_ms,
             draft.comment, "config.changed", by, now, draft,
         )  # fmt: skip
-        return row, draft.warnings
+        return row, draft
 
     def retire(
         self, config_id: str, *, expected_revision: int | None, by: str, now: datetime

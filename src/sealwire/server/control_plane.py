@@ -101,6 +101,10 @@ class ControlPlane:
             except SealwireError as error:
                 log.warning("keys not read again yet", code=error.code, detail=error.detail)
 
+    def is_operator(self, org_id: int) -> bool:
+        """Whether this is the organisation of those who run the server: the first that was made."""
+        return org_id == min(self.tenants)
+
     async def create_organisation(self, name: str, *, by: str) -> tuple[rows.Organisation, str]:
         """A new organisation, at work, and an administrator's application key for it."""
 

@@ -142,7 +142,7 @@ def test_an_application_key_is_its_users(domain: Domain) -> None:
 
     principal = domain.access.principal(secret)
 
-    assert (principal.user, principal.role, principal.org_id) == ("ann", "admin", domain.org_id)
+    assert (principal.user, principal.role, principal.org_id) == ("ann", "Admin", domain.org_id)
     assert domain.access.has_application_keys
     assert secret not in repr(dump(domain.database))
     # An application key is no API key, and the other way round.

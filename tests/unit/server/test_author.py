@@ -194,11 +194,11 @@ def test_a_change_keeps_what_it_does_not_name(domain: Domain) -> None:
     until = (domain.now + timedelta(days=1)).isoformat()
     row = domain.put("ASM_FEATURES", ASM_ON, {"service": ["shop"]}, expires_at=until)
 
-    changed, warnings = domain.author.change(
+    changed, draft = domain.author.change(
         row.config_id, expected_revision=1, fields={"name": "New"}, by="bob", now=domain.now
     )
 
-    assert warnings == ()
+    assert draft.warnings == ()
     assert (changed.name, changed.revision, changed.updated_by) == ("New", 2, "bob")
     assert (changed.payload, changed.targeting, changed.expires_ms, changed.created_ms) == (
         row.payload,

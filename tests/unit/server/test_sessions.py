@@ -8,9 +8,10 @@ import pytest
 
 from sealwire.errors import NotPermittedError, UnauthenticatedError
 from sealwire.server.access import Access, Principal, digest
+from sealwire.server.access.permissions import grants_of
 from sealwire.server.sessions import ABSOLUTE_S, FAILURES_S, IDLE_S, MAX_FAILURES, Sessions
 
-SOMEBODY = Principal("admin", "admin", 1, "k1")
+SOMEBODY = Principal("admin", 1, grants_of("admin"), key_id="k1")
 
 
 class Keys:

@@ -515,7 +515,9 @@ def test_application_keys_that_are_revoked_are_not_read(two_organisations: Datab
         )
 
     with two_organisations.read() as c:
-        assert read.application_keys(c) == [rows.ApplicationKeyRow("a1", ORG, "ann", "admin", "a1", None)]
+        assert read.application_keys(c) == [
+            rows.ApplicationKeyRow("a1", ORG, "ann", "admin", "a1", None, "abcd", created_ms=1)
+        ]
 
 
 # Reports --------------------------------------------------------------------------------------------------

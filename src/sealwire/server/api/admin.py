@@ -10,23 +10,21 @@ import asyncio
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import msgspec
 import orjson
-from litestar import Request, Router, delete, get, patch, post, put
-from litestar.connection import ASGIConnection
-from litestar.datastructures import State
-from litestar.di import NamedDependency, Provide
-from litestar.handlers import BaseRouteHandler
+from litestar import Router, delete, get, patch, post, put
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.types import ControllerRouterHandler
 
 from sealwire.errors import InvalidChangeError, NotFoundError, NotPermittedError, Problem
 from sealwire.products import PRODUCTS
 from sealwire.products import get as get_product
 from sealwire.server import organisation as organisations
-from sealwire.server.access import Principal
+from sealwire.server.api.guard import Asker, OwnTenant, Plane, guarded
 from sealwire.server.control_plane import ControlPlane
+from sealwire.server.editing import Editor, readable_products
 from sealwire.server.explain import FileState, client_state, count_states
 from sealwire.server.store import read, rows
 from sealwire.server.tenant import Tenant
@@ -76,74 +74,6 @@ class NewOrganisation(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     name: str
 
 
-def permitted(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Let nobody in without a key, nor beyond what its role may do.
-
-    Raises:
-        UnauthenticatedError: No key, or one that is not known.
-        NotPermittedError: The route wants more than the role has.
-    """
-    secret = connection.headers.get("dd-application-key", "")
-    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        secret = token
-    plane: ControlPlane = connection.app.state.plane
-    session = connection.cookies.get(session_cookie(connection), "")
-    principal = None
-    if session and not secret:
-        principal = plane.sessions.principal(session, now=time.monotonic())
-        if principal is not None and connection.scope.get("method", "GET") not in ("GET", "HEAD", "OPTIONS"):
-            from_own_page(connection)
-    if principal is None:
-        principal = plane.access.principal(secret)
-    permission: str = handler.opt.get("permission", "")  # the framework's own answer to OPTIONS has none
-    if principal.role != "admin" and permission != "signed_in" and not permission.endswith("_read"):
-        raise NotPermittedError(f"This needs the role admin; yours is {principal.role}.")
-    connection.state.principal = principal
-
-
-def session_cookie(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
-    """The cookie of a session: under TLS one that no other host and no plain HTTP can set."""
-    return "__Host-sealwire_session" if connection.url.scheme == "https" else "sealwire_session"
-
-
-def from_own_page(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
-    """Attack: cross-site request forgery. A change by a browser comes from a page of this server.
-
-    Raises:
-        NotPermittedError: It comes from elsewhere, or does not say.
-    """
-    own = f"{connection.url.scheme}://{connection.headers.get('host', '')}"
-    if connection.headers.get("origin", "") != own:
-        raise NotPermittedError("This was not sent from a page of this control plane.")
-
-
-async def provide_principal(request: Request[Any, Any, Any]) -> Principal:
-    """Who asks."""
-    principal: Principal = request.state.principal
-    return principal
-
-
-async def provide_tenant(state: State, principal: NamedDependency[Principal]) -> Tenant:
-    """The organisation of whoever asks."""
-    plane: ControlPlane = state.plane
-    tenant = plane.tenants.get(principal.org_id)
-    if tenant is None:
-        raise NotFoundError("The organisation of this key is gone.")
-    return tenant
-
-
-async def provide_plane(state: State) -> ControlPlane:
-    """The control plane itself."""
-    plane: ControlPlane = state.plane
-    return plane
-
-
-Asker: TypeAlias = NamedDependency[Principal]
-OwnTenant: TypeAlias = NamedDependency[Tenant]
-Plane: TypeAlias = NamedDependency[ControlPlane]
-
-
 # Who --------------------------------------------------------------------------------------------------
 
 
@@ -162,9 +92,10 @@ async def whoami(principal: Asker, tenant: OwnTenant) -> dict[str, Any]:
 # Configs ----------------------------------------------------------------------------------------------
 
 
-@get("/configs", opt={"permission": "configs_read"})
+@get("/configs", opt={"permission": "rc_config_read"})
 async def list_configs(
     tenant: OwnTenant,
+    principal: Asker,
     plane: Plane,
     product: FromQuery[str | None] = None,
     config_state: Annotated[str, QueryParameter(name="state")] = "active",
@@ -184,37 +115,26 @@ async def list_configs(
 
     found = await asyncio.to_thread(load)
     deliveries = await _deliveries(tenant)
-    return {"configs": [_config(row, deliveries) for row in found]}
+    readable = readable_products(principal)
+    return {"configs": [_config(row, deliveries) for row in found if row.product in readable]}
 
 
-@post("/configs", opt={"permission": "configs_write"})
+@post("/configs", opt={"permission": "rc_config_publish"})
 async def create_config(
     data: JSONBody[NewConfig], tenant: OwnTenant, principal: Asker, plane: Plane
 ) -> dict[str, Any]:
     """Make a config; it is published at once."""
-    now = plane.clock()
-
-    def commit() -> tuple[rows.ConfigRow, tuple[Problem, ...]]:
-        draft = tenant.author.check(
-            product=data.product, payload=data.payload, targeting=data.targeting, name=data.name,
-            comment=data.comment, expires_at=data.expires_at, now=now,
-        )  # fmt: skip
-        return tenant.author.create(draft, by=principal.user, now=now), draft.warnings
-
-    row, warnings = await asyncio.to_thread(commit)
-    tenant.reconciler.nudge()
-    return {**_config(row, {}), "warnings": _problems(warnings)}
+    row, draft = await Editor(tenant, principal, now=plane.clock()).create(msgspec.structs.asdict(data))
+    return {**_config(row, {}), "warnings": _problems(draft.warnings)}
 
 
-@post("/configs:check", status_code=200, opt={"permission": "configs_read"})
-async def check_config(data: JSONBody[NewConfig], tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
+@post("/configs:check", status_code=200, opt={"permission": "rc_config_read"})
+async def check_config(
+    data: JSONBody[NewConfig], tenant: OwnTenant, principal: Asker, plane: Plane
+) -> dict[str, Any]:
     """Try a config without making it: its problems, and how many live clients it is for."""
     try:
-        draft = await asyncio.to_thread(
-            tenant.author.check,
-            product=data.product, payload=data.payload, targeting=data.targeting, name=data.name,
-            comment=data.comment, expires_at=data.expires_at, now=plane.clock(),
-        )  # fmt: skip
+        draft = await Editor(tenant, principal, now=plane.clock()).check(msgspec.structs.asdict(data))
     except InvalidChangeError as error:
         return {"problems": _problems(error.problems), "warnings": [], "matches": 0}
     matching = [
@@ -227,14 +147,16 @@ async def check_config(data: JSONBody[NewConfig], tenant: OwnTenant, plane: Plan
     return {"problems": [], "warnings": _problems(draft.warnings), "matches": len(matching)}
 
 
-@get("/configs/{config_id:str}", opt={"permission": "configs_read"})
-async def get_config(config_id: FromPath[str], tenant: OwnTenant) -> dict[str, Any]:
+@get("/configs/{config_id:str}", opt={"permission": "rc_config_read"})
+async def get_config(
+    config_id: FromPath[str], tenant: OwnTenant, principal: Asker, plane: Plane
+) -> dict[str, Any]:
     """One config."""
-    row = await asyncio.to_thread(tenant.author.get, config_id)
+    row = await Editor(tenant, principal, now=plane.clock()).get(config_id)
     return _config(row, await _deliveries(tenant))
 
 
-@put("/configs/{config_id:str}", opt={"permission": "configs_write"})
+@put("/configs/{config_id:str}", opt={"permission": "rc_config_publish"})
 async def change_config(
     config_id: FromPath[str], data: JSONBody[ChangedConfig], tenant: OwnTenant, principal: Asker, plane: Plane
 ) -> dict[str, Any]:
@@ -244,16 +166,14 @@ async def change_config(
         for name in ("payload", "name", "targeting", "comment", "expires_at")
         if (value := getattr(data, name)) is not _MISSING
     }
-    row, warnings = await asyncio.to_thread(
-        tenant.author.change, config_id, expected_revision=data.expected_revision, fields=fields,
-        by=principal.user, now=plane.clock(),
-    )  # fmt: skip
-    tenant.reconciler.nudge()
+    row, draft = await Editor(tenant, principal, now=plane.clock()).change(
+        config_id, fields, expected_revision=data.expected_revision
+    )
     # Nothing has become of it yet; to look would compete with its publication.
-    return {**_config(row, {}), "warnings": _problems(warnings)}
+    return {**_config(row, {}), "warnings": _problems(draft.warnings)}
 
 
-@delete("/configs/{config_id:str}", status_code=200, opt={"permission": "configs_write"})
+@delete("/configs/{config_id:str}", status_code=200, opt={"permission": "rc_config_publish"})
 async def retire_config(
     config_id: FromPath[str],
     tenant: OwnTenant,
@@ -262,20 +182,20 @@ async def retire_config(
     expected_revision: FromQuery[int | None] = None,
 ) -> dict[str, Any]:
     """Retire a config: its values go back everywhere; its history stays."""
-    row = await asyncio.to_thread(
-        tenant.author.retire, config_id, expected_revision=expected_revision, by=principal.user,
-        now=plane.clock(),
-    )  # fmt: skip
-    tenant.reconciler.nudge()
+    row = await Editor(tenant, principal, now=plane.clock()).retire(
+        config_id, expected_revision=expected_revision
+    )
     return _config(row, {})
 
 
-@get("/configs/{config_id:str}/history", opt={"permission": "configs_read"})
-async def config_history(config_id: FromPath[str], tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
+@get("/configs/{config_id:str}/history", opt={"permission": "rc_config_read"})
+async def config_history(
+    config_id: FromPath[str], tenant: OwnTenant, principal: Asker, plane: Plane
+) -> dict[str, Any]:
     """Every revision, newest first."""
+    await Editor(tenant, principal, now=plane.clock()).get(config_id)
 
     def load() -> list[rows.RevisionRow]:
-        tenant.author.get(config_id)
         with plane.database.read() as c:
             return read.revisions(c, tenant.organisation.org_id, config_id)
 
@@ -296,7 +216,7 @@ async def config_history(config_id: FromPath[str], tenant: OwnTenant, plane: Pla
     }
 
 
-@get("/products", opt={"permission": "configs_read"})
+@get("/products", opt={"permission": "rc_config_read"})
 async def list_products() -> dict[str, Any]:
     """What can be configured, with the JSON schema of each."""
     return {
@@ -444,7 +364,7 @@ async def change_key(
     return await _one_key(plane, tenant, key_id)
 
 
-@delete("/keys/{key_id:str}", status_code=200, opt={"permission": "api_keys_write"})
+@delete("/keys/{key_id:str}", status_code=200, opt={"permission": "api_keys_delete"})
 async def revoke_key(
     key_id: FromPath[str], tenant: OwnTenant, principal: Asker, plane: Plane
 ) -> dict[str, Any]:
@@ -467,7 +387,7 @@ async def _one_key(plane: ControlPlane, tenant: Tenant, key_id: str) -> dict[str
 # Trust, organisations, audit --------------------------------------------------------------------------
 
 
-@get("/roots", opt={"permission": "roots_read"})
+@get("/roots", opt={"permission": "rc_keys_read"})
 async def list_roots(tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
     """Both repositories' roots, the version 1 texts for agents, and the CA."""
     roots = tenant.publisher.roots
@@ -483,7 +403,7 @@ async def list_roots(tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
     }
 
 
-@post("/roots/{command:str}", status_code=200, opt={"permission": "roots_write"})
+@post("/roots/{command:str}", status_code=200, opt={"permission": "rc_keys_manage"})
 async def renew_root(command: FromPath[str], tenant: OwnTenant, principal: Asker) -> dict[str, Any]:
     """``director:rotate``, ``config:rotate``, ``director:recover``, ``config:recover``."""
     repository, _, action = command.partition(":")
@@ -497,22 +417,34 @@ async def renew_root(command: FromPath[str], tenant: OwnTenant, principal: Asker
     return {"repository": repository, "version": version}
 
 
-@get("/orgs", opt={"permission": "orgs_read"})
+@get("/orgs", opt={"permission": "org_management"})
 async def list_organisations(plane: Plane, principal: Asker) -> dict[str, Any]:
-    """Every organisation on this server."""
-    return {"orgs": [_organisation(tenant.organisation) for tenant in plane.tenants.values()]}
+    """One's own organisation; to administrators of the first, every organisation on this server."""
+    return {
+        "orgs": [
+            _organisation(tenant.organisation)
+            for org_id, tenant in plane.tenants.items()
+            if org_id == principal.org_id or plane.is_operator(principal.org_id)
+        ]
+    }
 
 
-@post("/orgs", opt={"permission": "orgs_write"})
+@post("/orgs", opt={"permission": "org_management"})
 async def create_organisation(
     data: JSONBody[NewOrganisation], plane: Plane, principal: Asker
 ) -> dict[str, Any]:
-    """Make an organisation with a trust domain of its own; its first application key is in the answer."""
+    """Make an organisation with a trust domain of its own; its first application key is in the answer.
+
+    Raises:
+        NotPermittedError: Not an administrator of the first organisation, which runs the server.
+    """
+    if not plane.is_operator(principal.org_id):
+        raise NotPermittedError("Organisations are made by administrators of this server's first one.")
     made, secret = await plane.create_organisation(data.name, by=principal.user)
     return {**_organisation(made), "application_key": secret}
 
 
-@get("/audit", opt={"permission": "audit_read"})
+@get("/audit", opt={"permission": "audit_logs_read"})
 async def list_audit(
     tenant: OwnTenant,
     plane: Plane,
@@ -652,17 +584,9 @@ def _time(at_ms: int) -> str:
 
 def router() -> Router:
     """All routes of the admin API."""
-    return Router(
-        path="/api/admin/v1",
-        route_handlers=[
-            whoami, list_configs, create_config, check_config, get_config, change_config, retire_config,
-            config_history, list_products, list_clients, list_agents, list_keys, create_key, change_key,
-            revoke_key, list_roots, renew_root, list_organisations, create_organisation, list_audit, status,
-        ],
-        guards=[permitted],
-        dependencies={
-            "principal": Provide(provide_principal),
-            "tenant": Provide(provide_tenant),
-            "plane": Provide(provide_plane),
-        },
-    )  # fmt: skip
+    handlers: list[ControllerRouterHandler] = [
+        whoami, list_configs, create_config, check_config, get_config, change_config, retire_config,
+        config_history, list_products, list_clients, list_agents, list_keys, create_key, change_key,
+        revoke_key, list_roots, renew_root, list_organisations, create_organisation, list_audit, status,
+    ]  # fmt: skip
+    return guarded("/api/admin/v1", handlers)

@@ -15,7 +15,10 @@ from sealwire.server.store import tables as t
 def organisations(c: sa.Connection) -> list[rows.Organisation]:
     """All organisations, oldest first."""
     result = c.execute(sa.select(t.organisations).order_by(t.organisations.c.org_id))
-    return [rows.Organisation(**row._mapping) for row in result]
+    return [
+        rows.Organisation(**{**row._mapping, "production_envs": tuple(json.loads(row.production_envs))})
+        for row in result
+    ]
 
 
 def domain(c: sa.Connection, org_id: int) -> rows.Domain:
@@ -208,13 +211,20 @@ def api_keys(c: sa.Connection, org_id: int | None = None) -> list[rows.ApiKeyRow
     return [rows.ApiKeyRow(**row._mapping) for row in c.execute(query)]
 
 
-def application_keys(c: sa.Connection) -> list[rows.ApplicationKeyRow]:
-    """Application keys that are not revoked."""
+def application_keys(c: sa.Connection, org_id: int | None = None) -> list[rows.ApplicationKeyRow]:
+    """Application keys that are not revoked, of one organisation or of all, oldest first."""
     k = t.application_keys.c
-    result = c.execute(sa.select(t.application_keys).where(k.revoked_ms.is_(None)))
+    query = sa.select(t.application_keys).where(k.revoked_ms.is_(None)).order_by(k.created_ms)
+    if org_id is not None:
+        query = query.where(k.org_id == org_id)
     return [
-        rows.ApplicationKeyRow(row.key_id, row.org_id, row.user, row.role, row.sha256, row.revoked_ms)
-        for row in result
+        rows.ApplicationKeyRow(
+            **{
+                **row._mapping,
+                "scopes": None if row.scopes is None else tuple(json.loads(row.scopes)),
+            }
+        )
+        for row in c.execute(query)
     ]
 
 

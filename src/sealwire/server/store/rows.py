@@ -9,7 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Organisation:
-    """An organisation and its trust domain."""
+    """An organisation and its trust domain.
+
+    Attributes:
+        withdrawing_ms: Since when everything is being withdrawn, before Remote Configuration goes off.
+        production_envs: Environments that count as production for permissions.
+    """
 
     org_id: int
     uuid: str
@@ -17,6 +22,8 @@ class Organisation:
     remote_config: bool
     roots_on_server: bool
     created_ms: int
+    withdrawing_ms: int | None = None
+    production_envs: tuple[str, ...] = ("prod", "production")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +124,19 @@ class ApiKeyRow:
     created_by: str
     last_used_ms: int | None
     revoked_ms: int | None
+    withdrawing_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ApplicationKeyRow:
-    """An application key without its secret."""
+    """An application key without its secret.
+
+    Attributes:
+        user: Name of the holder.
+        role: Id of the role it has; what a key of a user may is what the user may.
+        user_id: Of the user; None when it is nobody's.
+        scopes: Permissions it is cut down to; None: not at all.
+    """
 
     key_id: str
     org_id: int
@@ -129,6 +144,12 @@ class ApplicationKeyRow:
     role: str
     sha256: str
     revoked_ms: int | None
+    last4: str = ""
+    name: str = ""
+    user_id: str | None = None
+    scopes: tuple[str, ...] | None = None
+    created_ms: int = 0
+    last_used_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

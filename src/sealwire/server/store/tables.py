@@ -19,6 +19,9 @@ organisations = sa.Table(
     sa.Column("remote_config", sa.Boolean, nullable=False),
     sa.Column("roots_on_server", sa.Boolean, nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
+    # Since when everything is being withdrawn, before Remote Configuration is off; None: it is not.
+    sa.Column("withdrawing_ms", sa.BigInteger),
+    sa.Column("production_envs", sa.Text, nullable=False, server_default='["prod", "production"]'),  # JSON
 )
 
 domains = sa.Table(
@@ -155,6 +158,8 @@ api_keys = sa.Table(
     sa.Column("created_by", sa.String(200), nullable=False),
     sa.Column("last_used_ms", sa.BigInteger),
     sa.Column("revoked_ms", sa.BigInteger),
+    # Since when what its agents hold is being withdrawn, before its scope is taken; None: it is not.
+    sa.Column("withdrawing_ms", sa.BigInteger),
 )
 
 application_keys = sa.Table(
@@ -168,6 +173,10 @@ application_keys = sa.Table(
     sa.Column("last4", sa.String(4), nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.Column("revoked_ms", sa.BigInteger),
+    sa.Column("name", sa.String(100), nullable=False, server_default=""),
+    sa.Column("user_id", sa.String(16)),  # None: nobody's, it has the rights of ``role``
+    sa.Column("scopes", sa.Text),  # JSON list of permissions; None: all that its user or role has
+    sa.Column("last_used_ms", sa.BigInteger),
 )
 
 agents = sa.Table(
@@ -233,6 +242,9 @@ audit_events = sa.Table(
     sa.Column("subject", sa.String(300), nullable=False),
     sa.Column("summary", sa.Text, nullable=False),
     sa.Column("detail", sa.Text, nullable=False),  # JSON
+    sa.Column("context", sa.Text, nullable=False, server_default="{}"),  # JSON: actor type, address, request
+    sa.Column("prev_sha256", sa.String(64)),  # of the event before; None in events of before the chain
+    sa.Column("sha256", sa.String(64)),
 )
 sa.Index("audit_by_org", audit_events.c.org_id, audit_events.c.id)
 
@@ -246,4 +258,178 @@ alarms = sa.Table(
     sa.Column("subject", sa.String(300), nullable=False),
     sa.Column("message", sa.Text, nullable=False),
     sa.Column("resolved_ms", sa.BigInteger),
+)
+
+# People -----------------------------------------------------------------------------------------------
+
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("user_id", sa.String(16), primary_key=True),
+    sa.Column("org_id", sa.Integer, nullable=False, index=True),
+    sa.Column("email", sa.String(254), nullable=False),  # as typed
+    sa.Column("email_key", sa.String(254), nullable=False, unique=True),  # as compared: NFC, case folded
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("state", sa.String(10), nullable=False),  # invited, active, disabled
+    sa.Column("password_hash", sa.String(200)),  # argon2id, None until one is set
+    sa.Column("totp_wrapped", sa.LargeBinary),  # the shared secret, wrapped by the key encryption key
+    sa.Column("totp_last_step", sa.BigInteger),  # a code is taken once
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("created_by", sa.String(200), nullable=False),
+    sa.Column("last_sign_in_ms", sa.BigInteger),
+    sa.Column("disabled_ms", sa.BigInteger),
+)
+
+# A user as a provider of OpenID Connect knows them.
+identities = sa.Table(
+    "identities",
+    metadata,
+    sa.Column("issuer", sa.String(300), primary_key=True),
+    sa.Column("subject", sa.String(255), primary_key=True),
+    sa.Column("user_id", sa.String(16), nullable=False, index=True),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+)
+
+# Roles people made themselves; the three that are always there are in the program.
+roles = sa.Table(
+    "roles",
+    metadata,
+    sa.Column("org_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("role_id", sa.String(16), primary_key=True),
+    sa.Column("name", sa.String(100), nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("permissions", sa.Text, nullable=False),  # JSON list
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("created_by", sa.String(200), nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("org_id", "name"),
+)
+
+# Who has which role, for which services and environments (empty lists: for all).
+role_bindings = sa.Table(
+    "role_bindings",
+    metadata,
+    sa.Column("org_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("binding_id", sa.String(16), primary_key=True),
+    sa.Column("user_id", sa.String(16), nullable=False),
+    sa.Column("role_id", sa.String(16), nullable=False),
+    sa.Column("services", sa.Text, nullable=False),  # JSON list
+    sa.Column("envs", sa.Text, nullable=False),  # JSON list
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("created_by", sa.String(200), nullable=False),
+)
+sa.Index("role_bindings_by_user", role_bindings.c.org_id, role_bindings.c.user_id)
+
+# Browsers that are signed in, by the hash of their token.
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    sa.Column("session_id", sa.String(16), nullable=False, unique=True),  # safe to show
+    sa.Column("org_id", sa.Integer, nullable=False),
+    sa.Column("user_id", sa.String(16), index=True),  # None: signed in with an application key
+    sa.Column("application_key_id", sa.String(16)),
+    sa.Column("began_ms", sa.BigInteger, nullable=False),
+    sa.Column("last_seen_ms", sa.BigInteger, nullable=False),
+    sa.Column("address", sa.String(64), nullable=False),
+    sa.Column("user_agent", sa.String(300), nullable=False),
+    sa.Column("method", sa.String(20), nullable=False),  # password, password+totp, oidc, application_key
+)
+
+# Links that work once: the first run, invitations, lost passwords.
+links = sa.Table(
+    "links",
+    metadata,
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    sa.Column("link_id", sa.String(16), nullable=False, unique=True),  # safe to show
+    sa.Column("org_id", sa.Integer, nullable=False),
+    sa.Column("kind", sa.String(20), nullable=False),  # first_run, invitation, password_reset
+    sa.Column("user_id", sa.String(16), index=True),  # None: the first run has nobody yet
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("created_by", sa.String(200), nullable=False),
+    sa.Column("expires_ms", sa.BigInteger, nullable=False),
+    sa.Column("used_ms", sa.BigInteger),
+)
+
+recovery_codes = sa.Table(
+    "recovery_codes",
+    metadata,
+    sa.Column("user_id", sa.String(16), primary_key=True),
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("used_ms", sa.BigInteger),
+)
+
+# What is seen of machines ---------------------------------------------------------------------------------
+
+# What each agent says it is, once a minute, and polls that were refused.
+inventory = sa.Table(
+    "inventory",
+    metadata,
+    sa.Column("org_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("agent_id", sa.String(200), primary_key=True),
+    sa.Column("hostname", sa.String(300), nullable=False),
+    sa.Column("version", sa.String(100), nullable=False),
+    sa.Column("api_key_id", sa.String(16), nullable=False),
+    sa.Column("first_seen_ms", sa.BigInteger, nullable=False),
+    sa.Column("posted_ms", sa.BigInteger),  # None: it never posted
+    sa.Column("refused_ms", sa.BigInteger),  # the last poll that was refused, None when the last was not
+    sa.Column("refused_for", sa.String(300), nullable=False),
+    sa.Column("facts", sa.Text, nullable=False),  # JSON as posted, checked
+)
+
+# Effective values of a running tracer and where each came from, by its own telemetry.
+client_settings = sa.Table(
+    "client_settings",
+    metadata,
+    sa.Column("org_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("runtime_id", sa.String(200), primary_key=True),
+    sa.Column("agent_id", sa.String(200), nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("facts", sa.Text, nullable=False),  # JSON: service, env, language, versions
+    sa.Column("settings", sa.Text, nullable=False),  # JSON: name -> [{value, origin, seq_id, error}]
+)
+
+# What is told to others ------------------------------------------------------------------------------------
+
+webhooks = sa.Table(
+    "webhooks",
+    metadata,
+    sa.Column("org_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("webhook_id", sa.String(16), primary_key=True),
+    sa.Column("name", sa.String(100), nullable=False),
+    sa.Column("url", sa.String(2000), nullable=False),
+    sa.Column("events", sa.Text, nullable=False),  # JSON list
+    sa.Column("secret_wrapped", sa.LargeBinary, nullable=False),
+    sa.Column("enabled", sa.Boolean, nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("created_by", sa.String(200), nullable=False),
+)
+
+webhook_deliveries = sa.Table(
+    "webhook_deliveries",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("org_id", sa.Integer, nullable=False),
+    sa.Column("webhook_id", sa.String(16), nullable=False),
+    sa.Column("event", sa.String(60), nullable=False),
+    sa.Column("subject", sa.String(300), nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("next_ms", sa.BigInteger),  # None: delivered, or given up
+    sa.Column("delivered_ms", sa.BigInteger),
+    sa.Column("status", sa.Integer),  # of the last attempt, None when there was no answer
+    sa.Column("error", sa.Text, nullable=False),
+)
+sa.Index("webhook_deliveries_by_webhook", webhook_deliveries.c.org_id, webhook_deliveries.c.webhook_id)
+sa.Index("webhook_deliveries_due", webhook_deliveries.c.next_ms)
+
+# Where each organisation's chain of audit events ends; its row is the lock of the chain.
+audit_heads = sa.Table(
+    "audit_heads",
+    metadata,
+    sa.Column("org_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("events", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
 )

@@ -11,7 +11,7 @@ from litestar.params import FromPath
 from litestar.response import Stream
 
 from sealwire.errors import NotFoundError
-from sealwire.server.api.admin import Asker, OwnTenant, Plane
+from sealwire.server.api.guard import Asker, OwnTenant, Plane
 from sealwire.server.ui import client, fleet, home
 from sealwire.server.ui.assets import FOREVER, assets
 from sealwire.server.ui.live import Fragments, Rows, Viewers
@@ -101,7 +101,7 @@ async def live_client(
     return viewers.stream(screen)
 
 
-@get("/static/{digest:str}/{path:path}", opt={"permission": "anyone"}, include_in_schema=False)
+@get("/static/{digest:str}/{path:path}", opt={"permission": "anybody"}, include_in_schema=False)
 async def static_file(request: Asked, digest: FromPath[str], path: FromPath[str]) -> Response[bytes]:
     """A stylesheet, a script, a font."""
     known = assets()
@@ -120,3 +120,7 @@ async def provide_viewers(state: State) -> Viewers:
     """Who is watching, on this server."""
     viewers: Viewers = state.viewers
     return viewers
+
+
+HANDLERS = [show_home, live_home, show_fleet, live_fleet, show_client, live_client]
+OPEN_HANDLERS = [static_file]

@@ -11,7 +11,7 @@ from litestar.datastructures import Cookie
 from litestar.response import Redirect
 
 from sealwire.errors import NotPermittedError, UnauthenticatedError
-from sealwire.server.api.admin import from_own_page, session_cookie
+from sealwire.server.api.guard import from_own_page, session_cookie
 from sealwire.server.control_plane import ControlPlane
 from sealwire.server.ui import render
 from sealwire.server.ui.answers import local_path
@@ -78,3 +78,6 @@ def _page(request: Request[Any, Any, Any], next_path: str, wrong: str, status_co
         tenant=None,
         status_code=status_code,
     )
+
+
+OPEN_HANDLERS = [show_sign_in, sign_in, sign_out]

@@ -14,20 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sealwire.errors import InvalidChangeError, NotFoundError, Problem, UnauthenticatedError
+from sealwire.server.access.permissions import Principal, grants_of
 from sealwire.server.store import read, rows, write
 from sealwire.server.store.database import Database
 
 MAX_KEY_CHARS = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who asks the admin API."""
-
-    user: str
-    role: str
-    org_id: int
-    key_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +61,15 @@ class Access:
             if key.revoked_ms is None
         }
         self._application = {
-            key.sha256: Principal(key.user, key.role, key.org_id, key.key_id) for key in application
+            key.sha256: Principal(
+                key.user,
+                key.org_id,
+                grants_of(key.role),
+                user_id=key.user_id or "",
+                key_id=key.key_id,
+                scopes=None if key.scopes is None else frozenset(key.scopes),
+            )
+            for key in application
         }
 
     def agent_key(self, secret: str) -> AgentKey | None:

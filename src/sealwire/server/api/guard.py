@@ -1,0 +1,106 @@
+"""Who may come in: every route of people passes ``permitted`` and declares its permission in ``opt``.
+
+A request carries an application key, or the cookie of a browser's session; the organisation is theirs. The
+guard decides before anything of the request's body is read. Every route it guards is given ``principal``,
+``tenant`` and ``plane``.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, TypeAlias
+
+from litestar import Request, Router
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.di import NamedDependency, Provide
+from litestar.handlers import BaseRouteHandler
+from litestar.types import ControllerRouterHandler
+
+from sealwire.errors import NotFoundError, NotPermittedError
+from sealwire.server.access import Principal
+from sealwire.server.access.permissions import SIGNED_IN
+from sealwire.server.control_plane import ControlPlane
+from sealwire.server.tenant import Tenant
+
+
+def permitted(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Let nobody in without a key, nor beyond what its role may do.
+
+    Raises:
+        UnauthenticatedError: No key, or one that is not known.
+        NotPermittedError: The route wants more than the role has.
+    """
+    secret = connection.headers.get("dd-application-key", "")
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        secret = token
+    plane: ControlPlane = connection.app.state.plane
+    session = connection.cookies.get(session_cookie(connection), "")
+    principal = None
+    if session and not secret:
+        principal = plane.sessions.principal(session, now=time.monotonic())
+        if principal is not None and connection.scope.get("method", "GET") not in ("GET", "HEAD", "OPTIONS"):
+            from_own_page(connection)
+    if principal is None:
+        principal = plane.access.principal(secret)
+    # The framework's own answer to OPTIONS declares none, and gives nothing.
+    principal.require(handler.opt.get("permission", SIGNED_IN))
+    connection.state.principal = principal
+
+
+def session_cookie(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    """The cookie of a session: under TLS one that no other host and no plain HTTP can set."""
+    return "__Host-sealwire_session" if connection.url.scheme == "https" else "sealwire_session"
+
+
+def from_own_page(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+    """Attack: cross-site request forgery. A change by a browser comes from a page of this server.
+
+    Raises:
+        NotPermittedError: It comes from elsewhere, or does not say.
+    """
+    own = f"{connection.url.scheme}://{connection.headers.get('host', '')}"
+    if connection.headers.get("origin", "") != own:
+        raise NotPermittedError("This was not sent from a page of this control plane.")
+
+
+async def provide_principal(request: Request[Any, Any, Any]) -> Principal:
+    """Who asks."""
+    principal: Principal = request.state.principal
+    return principal
+
+
+async def provide_tenant(state: State, principal: NamedDependency[Principal]) -> Tenant:
+    """The organisation of whoever asks."""
+    plane: ControlPlane = state.plane
+    tenant = plane.tenants.get(principal.org_id)
+    if tenant is None:
+        raise NotFoundError("The organisation of this key is gone.")
+    return tenant
+
+
+async def provide_plane(state: State) -> ControlPlane:
+    """The control plane itself."""
+    plane: ControlPlane = state.plane
+    return plane
+
+
+Asker: TypeAlias = NamedDependency[Principal]
+OwnTenant: TypeAlias = NamedDependency[Tenant]
+Plane: TypeAlias = NamedDependency[ControlPlane]
+
+
+def guarded(path: str, handlers: list[ControllerRouterHandler], **provided: Provide) -> Router:
+    """Routes that only those get to who may, each given who asks and for which organisation."""
+    return Router(
+        path=path,
+        route_handlers=handlers,
+        guards=[permitted],
+        dependencies={
+            "principal": Provide(provide_principal),
+            "tenant": Provide(provide_tenant),
+            "plane": Provide(provide_plane),
+            **provided,
+        },
+    )

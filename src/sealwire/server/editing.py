@@ -1,0 +1,136 @@
+"""One person's work on the configs of an organisation: may they, does it go, then it is published.
+
+The admin API and the pages both change configs through an ``Editor`` and through nothing else, so that what
+a page may do and what the API may do are the same thing. Two questions come before every change: the
+permission of the product (``Product.writes``) and, for roles restricted to services and environments,
+whether the targeting before and after stays within them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sealwire.errors import NotFoundError
+from sealwire.products import PRODUCTS, Product, get
+from sealwire.server.access.permissions import Principal
+from sealwire.server.author import Draft
+from sealwire.server.store import rows
+from sealwire.server.targeting import Targeting
+from sealwire.server.tenant import Tenant
+
+READ = "rc_config_read"
+PUBLISH = "rc_config_publish"
+
+
+def readable_products(principal: Principal) -> tuple[str, ...]:
+    """Products whose configs somebody may see."""
+    return tuple(name for name, product in PRODUCTS.items() if principal.may(product.reads))
+
+
+class Editor:
+    """What ``principal`` does to configs of ``tenant``, at the moment ``now``."""
+
+    def __init__(self, tenant: Tenant, principal: Principal, *, now: datetime) -> None:
+        self._tenant = tenant
+        self._author = tenant.author
+        self._principal = principal
+        self._now = now
+
+    # Looking ------------------------------------------------------------------------------------------
+
+    async def get(self, config_id: str) -> rows.ConfigRow:
+        """One config.
+
+        Raises:
+            NotFoundError: There is none, or its product is not theirs to see.
+        """
+        row = await asyncio.to_thread(self._author.get, config_id)
+        if not self._principal.may(PRODUCTS[row.product].reads):
+            raise NotFoundError(f"There is no config {config_id[:40]}.")
+        return row
+
+    async def check(self, fields: Mapping[str, Any], *, config_id: str | None = None) -> Draft:
+        """Try a change without committing it; ``fields`` as in ``create``.
+
+        Raises:
+            InvalidChangeError: With every problem at its JSON path.
+            NotPermittedError: The product is not theirs to see.
+        """
+        self._principal.require(get(str(fields.get("product", ""))).reads)
+        return await asyncio.to_thread(self._author.check, **fields, now=self._now, config_id=config_id)
+
+    def may_write(self, product: Product, targeting: Targeting) -> bool:
+        """Whether a config with this targeting is theirs to make and to change."""
+        return all(
+            self._principal.may_change(permission, services=targeting.service, envs=targeting.env)
+            for permission in (PUBLISH, product.writes)
+        )
+
+    # Changing -----------------------------------------------------------------------------------------
+
+    async def create(self, fields: Mapping[str, Any]) -> tuple[rows.ConfigRow, Draft]:
+        """Commit a new config and publish it.
+
+        Args:
+            fields: ``product``, ``payload``, and any of ``targeting``, ``name``, ``comment``, ``expires_at``.
+
+        Raises:
+            InvalidChangeError, NotPermittedError: As they say; nothing was made.
+        """
+        product = get(str(fields.get("product", "")))
+        for permission in (PUBLISH, product.writes):
+            self._principal.require(permission)
+
+        def commit() -> tuple[rows.ConfigRow, Draft]:
+            draft = self._author.check(**fields, now=self._now)
+            self._require(product, draft.targeting)
+            return self._author.create(draft, by=self._principal.user, now=self._now), draft
+
+        made = await asyncio.to_thread(commit)
+        self._tenant.reconciler.nudge()
+        return made
+
+    async def change(
+        self, config_id: str, fields: Mapping[str, Any], *, expected_revision: int
+    ) -> tuple[rows.ConfigRow, Draft]:
+        """Commit a new revision and publish it; fields that are not given stay.
+
+        Raises:
+            ConflictError: Somebody changed it since ``expected_revision``.
+            InvalidChangeError, NotFoundError, NotPermittedError: As they say; nothing was changed.
+        """
+        self._require_of(await self.get(config_id))
+
+        def commit() -> tuple[rows.ConfigRow, Draft]:
+            return self._author.change(
+                config_id, expected_revision=expected_revision, fields=fields, by=self._principal.user,
+                now=self._now, allow=lambda draft: self._require(draft.product, draft.targeting),
+            )  # fmt: skip
+
+        changed = await asyncio.to_thread(commit)
+        self._tenant.reconciler.nudge()
+        return changed
+
+    async def retire(self, config_id: str, *, expected_revision: int | None) -> rows.ConfigRow:
+        """Take a config away; its values go back everywhere, its history stays.
+
+        Raises:
+            ConflictError, NotFoundError, NotPermittedError: As they say; nothing was changed.
+        """
+        self._require_of(await self.get(config_id))
+        row = await asyncio.to_thread(
+            self._author.retire, config_id, expected_revision=expected_revision, by=self._principal.user,
+            now=self._now,
+        )  # fmt: skip
+        self._tenant.reconciler.nudge()
+        return row
+
+    def _require_of(self, row: rows.ConfigRow) -> None:
+        self._require(PRODUCTS[row.product], Targeting.parse(row.targeting))
+
+    def _require(self, product: Product, targeting: Targeting) -> None:
+        for permission in (PUBLISH, product.writes):
+            self._principal.require_change(permission, services=targeting.service, envs=targeting.env)
