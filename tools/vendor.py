@@ -42,14 +42,18 @@ FILES = (
 
 # The Lucide icons in use; they become one sprite. Keep it sorted.
 ICONS = (
-    "activity", "arrow-down", "arrow-left", "arrow-right", "arrow-up", "ban", "bell", "box", "building-2",
-    "check", "chevron-down", "chevron-left", "chevron-right", "circle-alert", "circle-check", "circle-dashed",
-    "circle-help", "circle-x", "clock", "copy", "download", "ellipsis", "external-link", "eye", "file-pen",
-    "file-text", "filter", "history", "house", "inbox", "info", "key-round", "layers", "list", "loader",
-    "lock", "log-in", "log-out", "menu", "minus", "monitor", "moon", "network", "pause", "pencil", "play",
-    "plug-zap", "plus", "refresh-cw", "rotate-ccw", "scroll-text", "search", "server", "settings", "shield",
-    "shield-alert", "shield-check", "shield-off", "sun", "target", "trash-2", "triangle-alert", "undo-2",
-    "unplug", "upload", "user", "users", "webhook", "x", "zap",
+    "activity", "arrow-down", "arrow-left", "arrow-right", "arrow-up", "ban", "bell", "book-open", "box",
+    "bug", "building-2", "calendar-clock", "check", "chevron-down", "chevron-left", "chevron-right",
+    "circle-alert", "circle-check", "circle-dashed", "circle-help", "circle-x", "clock", "columns-2",
+    "copy", "crosshair", "download", "ellipsis", "external-link", "eye", "eye-off", "file-json",
+    "file-pen", "file-text", "filter", "fingerprint", "flag", "gauge", "git-compare", "globe", "hand",
+    "history", "house", "inbox", "info", "key-round", "layers", "link", "list", "list-checks", "loader",
+    "lock", "lock-open", "log-in", "log-out", "menu", "minus", "monitor", "moon", "network", "package",
+    "pause", "pencil", "play", "plug-zap", "plus", "refresh-cw", "rotate-ccw", "scroll-text", "search",
+    "send", "server", "settings", "shield", "shield-alert", "shield-check", "shield-off", "smartphone",
+    "square-check", "sun", "table", "target", "terminal", "timer", "toggle-left", "toggle-right",
+    "trash-2", "triangle-alert", "undo-2", "unplug", "upload", "user", "user-check", "user-cog",
+    "user-plus", "user-x", "users", "webhook", "x", "zap",
 )  # fmt: skip
 
 _SVG = re.compile(r"<svg[^>]*>(.*)</svg>", re.S)

@@ -20,16 +20,17 @@ from litestar import MediaType, Request, Response
 from sealwire import __version__
 from sealwire.server.access import Principal
 from sealwire.server.tenant import Tenant
+from sealwire.server.ui import forms
 from sealwire.server.ui.assets import assets
 from sealwire.server.ui.views import NEVER, Frame, Link, Moment, NavItem
 
 THEME_COOKIE = "sealwire_theme"
 THEMES = ("light", "dark")
 
-#: Section, label, address, icon. Only pages that exist; a page is current for all that lies below it.
-NAVIGATION: tuple[tuple[str, str, str, str], ...] = (
-    ("", "Home", "/", "house"),
-    ("", "Fleet", "/fleet", "network"),
+#: Section, label, address, icon, permission. Only pages that exist; a page is current for all below it.
+NAVIGATION: tuple[tuple[str, str, str, str, str], ...] = (
+    ("", "Home", "/", "house", "fleet_read"),
+    ("", "Fleet", "/fleet", "network", "fleet_read"),
 )
 
 environment = Environment(
@@ -84,15 +85,19 @@ def page(
     """Render a whole page."""
     frame = Frame(
         title=title,
-        sections=_sections(request.url.path) if principal is not None else (),
+        sections=_sections(request.url.path, principal) if principal is not None else (),
         theme=theme if (theme := request.cookies.get(THEME_COOKIE, "")) in THEMES else "",
         user=principal.user if principal is not None else "",
         role=principal.role if principal is not None else "",
         organisation=tenant.organisation.name if tenant is not None else "",
         version=__version__,
+        done=forms.was_done(request),
     )
     html = environment.get_template(template).render(view=view, frame=frame, now=moment(time.time()).iso)
-    return Response(html, status_code=status_code, media_type=MediaType.HTML)
+    answer = Response(html, status_code=status_code, media_type=MediaType.HTML)
+    if frame.done:
+        answer.delete_cookie(forms.DONE_COOKIE)
+    return answer
 
 
 def macro(template: str, name: str) -> Callable[..., str]:
@@ -105,9 +110,11 @@ def macro(template: str, name: str) -> Callable[..., str]:
     return call
 
 
-def _sections(path: str) -> tuple[tuple[str, tuple[NavItem, ...]], ...]:
+def _sections(path: str, principal: Principal) -> tuple[tuple[str, tuple[NavItem, ...]], ...]:
     found: dict[str, list[NavItem]] = {}
-    for section, label, href, icon in NAVIGATION:
+    for section, label, href, icon, permission in NAVIGATION:
+        if not principal.may(permission):
+            continue
         is_current = path == href or (href != "/" and path.startswith(href + "/"))
         found.setdefault(section, []).append(NavItem(label, href, icon, is_current))
     return tuple((section, tuple(items)) for section, items in found.items())
@@ -115,7 +122,7 @@ def _sections(path: str) -> tuple[tuple[str, tuple[NavItem, ...]], ...]:
 
 def has_page(path: str) -> bool:
     """Whether a page is there to be linked to."""
-    return any(href == path for _, _, href, _ in NAVIGATION)
+    return any(href == path for _, _, href, *_ in NAVIGATION)
 
 
 # Small things that pages say --------------------------------------------------------------------------

@@ -325,6 +325,7 @@ class Frame:
 
     Attributes:
         sections: Heading (empty for the first) and its lines; none on a page without navigation.
+        done: What the page before did, said once.
     """
 
     title: str
@@ -334,7 +335,7 @@ class Frame:
     role: str
     organisation: str
     version: str
-    live_href: str = ""
+    done: str = ""
 
 
 @dataclass(frozen=True, slots=True)
