@@ -14,11 +14,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from sealwire.errors import SettingsError
 from sealwire.trust.keys import Ed25519Signer, KeyId, unwrap_seed, wrap_seed
 
 ROOT_KEYS = 3
 ROOT_THRESHOLD = 2
+_NONCE_BYTES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,29 @@ class Keyring:
                 detail=type(error).__name__,
             ) from error
         return Ed25519Signer.from_seed(seed)
+
+    # Other secrets ------------------------------------------------------------------------------------
+
+    def seal(self, secret: bytes, *, domain: str, purpose: str, name: str) -> bytes:
+        """Encrypt a secret that must be read again, such as that of a second factor, for its row."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + AESGCM(self._kek).encrypt(nonce, secret, _binding(domain, purpose, name))
+
+    def unseal(self, sealed: bytes, *, domain: str, purpose: str, name: str) -> bytes:
+        """Decrypt what ``seal`` made for the same place.
+
+        Raises:
+            SettingsError: The KEK is another one, or the row was moved or damaged.
+        """
+        nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+        try:
+            return AESGCM(self._kek).decrypt(nonce, rest, _binding(domain, purpose, name))
+        except (InvalidTag, ValueError) as error:
+            raise SettingsError(
+                f"A stored {purpose} does not open with {self._folder / 'kek'}: put back the kek file this "
+                "database was made with.",
+                detail=type(error).__name__,
+            ) from error
 
     # Root keys ------------------------------------------------------------------------------------
 
@@ -112,6 +139,10 @@ class Keyring:
         key_id = signer.public_key.key_id
         wrapped = wrap_seed(signer.seed, kek=self._kek, key_id=key_id, role=purpose, domain=org_uuid)
         return WrappedKey(key_id, purpose, wrapped)
+
+
+def _binding(domain: str, purpose: str, name: str) -> bytes:
+    return "\0".join(("sealwire secret", domain, purpose, name)).encode()
 
 
 def _load_or_make_kek(file: Path) -> bytes:
