@@ -14,6 +14,7 @@ from sealwire.clock import utc_now
 from sealwire.errors import SealwireError
 from sealwire.server import backup, certificate, organisation
 from sealwire.server.access import Access
+from sealwire.server.access.roles import Roles
 from sealwire.server.keyring import Keyring
 from sealwire.server.sessions import Sessions
 from sealwire.server.settings import ServerSettings
@@ -49,6 +50,7 @@ class ControlPlane:
                 )
             ]
         self.access = Access(self.database)
+        self.roles = Roles(self.database, self.access.reload)
         self.sessions = Sessions(self.access)
         self.tenants: dict[int, Tenant] = {}
         for row in known:

@@ -2,6 +2,9 @@
 
 Both are random, shown once and stored as SHA-256 (they have 128 bits and more of their own, so a slow hash
 would buy nothing). A lookup is a dictionary read: no database on the path of a poll.
+
+An application key of a user may what the user may at that moment, cut down to its scopes when it has any;
+the key of a user who is disabled is dead. ``reload`` is called after every change of users, roles and keys.
 """
 
 from __future__ import annotations
@@ -10,15 +13,24 @@ import hashlib
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from sealwire.errors import InvalidChangeError, NotFoundError, Problem, UnauthenticatedError
-from sealwire.server.access.permissions import Principal, grants_of
-from sealwire.server.store import read, rows, write
+from sealwire.errors import (
+    InvalidChangeError,
+    NotFoundError,
+    NotPermittedError,
+    Problem,
+    UnauthenticatedError,
+)
+from sealwire.server.access.permissions import Principal, grants_of, known_permission
+from sealwire.server.access.roles import all_grants
+from sealwire.server.store import read, roles, rows, write
 from sealwire.server.store.database import Database
 
 MAX_KEY_CHARS = 200
+MAX_KEYS_OF_A_USER = 50
+OWN_KEYS, EVERYBODYS_KEYS = "user_app_keys", "org_app_keys_write"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +60,7 @@ class Access:
         self._api: Mapping[str, AgentKey] = {}
         self._application: Mapping[str, Principal] = {}
         self._used: dict[str, int] = {}
+        self._application_used: dict[str, int] = {}
         self.reload()
 
     def reload(self) -> None:
@@ -55,22 +68,27 @@ class Access:
         with self._database.read() as c:
             api = read.api_keys(c)
             application = read.application_keys(c)
+            users = roles.active_users(c)
+            grants = all_grants(c) if any(key.user_id for key in application) else {}
         self._api = {
             key.sha256: AgentKey(key.key_id, key.org_id, key.remote_config)
             for key in api
             if key.revoked_ms is None
         }
-        self._application = {
-            key.sha256: Principal(
-                key.user,
-                key.org_id,
-                grants_of(key.role),
-                user_id=key.user_id or "",
-                key_id=key.key_id,
-                scopes=None if key.scopes is None else frozenset(key.scopes),
-            )
-            for key in application
-        }
+        found: dict[str, Principal] = {}
+        for key in application:
+            scopes = None if key.scopes is None else frozenset(key.scopes)
+            if key.user_id is None:
+                found[key.sha256] = Principal(
+                    key.user, key.org_id, grants_of(key.role), key_id=key.key_id, scopes=scopes
+                )
+            elif key.user_id in users:
+                org_id, email = users[key.user_id]
+                found[key.sha256] = Principal(
+                    email, org_id, grants.get(key.user_id, ()), user_id=key.user_id, key_id=key.key_id,
+                    scopes=scopes,
+                )  # fmt: skip
+        self._application = found
 
     def agent_key(self, secret: str) -> AgentKey | None:
         """The live API key with this secret, or None."""
@@ -95,15 +113,20 @@ class Access:
         return principal
 
     def principal_of(self, sha256: str) -> Principal | None:
-        """Who holds the application key with this digest, or None."""
-        return self._application.get(sha256)
+        """Who holds the application key with this digest, or None; notes that it was used."""
+        principal = self._application.get(sha256)
+        if principal is not None:
+            self._application_used[principal.key_id] = int(time.time() * 1000)
+        return principal
 
     def flush_use(self) -> None:
         """Write when keys were last used."""
         used, self._used = self._used, {}
-        if used:
+        application_used, self._application_used = self._application_used, {}
+        if used or application_used:
             with self._database.write() as c:
                 write.note_api_key_use(c, used)
+                write.note_application_key_use(c, application_used)
 
     # Changes ----------------------------------------------------------------------------------------
 
@@ -168,6 +191,82 @@ class Access:
             )  # fmt: skip
         self.reload()
 
+    # Application keys -------------------------------------------------------------------------------
+
+    def application_keys(self, by: Principal, *, everybodys: bool = False) -> list[rows.ApplicationKeyRow]:
+        """Live application keys, oldest first: one's own, or everybody's.
+
+        Raises:
+            NotPermittedError: They are not theirs to see.
+        """
+        by.require("org_app_keys_read" if everybodys else OWN_KEYS)
+        self.flush_use()
+        with self._database.read() as c:
+            found = read.application_keys(c, by.org_id)
+        return found if everybodys else [key for key in found if by.user_id and key.user_id == by.user_id]
+
+    def create_own_key(
+        self, by: Principal, *, name: str, scopes: Iterable[str] | None, now_ms: int
+    ) -> tuple[rows.ApplicationKeyRow, str]:
+        """A new application key of whoever asks: its row, and its secret, which is not kept.
+
+        Args:
+            scopes: Permissions it is cut down to; None: it may whatever its user may.
+
+        Raises:
+            InvalidChangeError, NotPermittedError: As they say; nothing was made.
+        """
+        by.require(OWN_KEYS)
+        if not by.user_id:
+            raise InvalidChangeError("An application key belongs to a user: sign in as one to make it.")
+        chosen = _checked_scopes(by, scopes)
+        name = _checked_name(name)
+        secret = new_application_key()
+        row = rows.ApplicationKeyRow(
+            secrets.token_hex(6), by.org_id, by.user, "", digest(secret), None, secret[-4:], name,
+            by.user_id, chosen, now_ms, None,
+        )  # fmt: skip
+        with self._database.write() as c:
+            has = [key for key in read.application_keys(c, by.org_id) if key.user_id == by.user_id]
+            if len(has) >= MAX_KEYS_OF_A_USER:
+                raise InvalidChangeError(
+                    f"A user may have {MAX_KEYS_OF_A_USER} application keys: revoke one that is not used."
+                )
+            write.add_application_key(
+                c, key_id=row.key_id, org_id=row.org_id, user=row.user, role=row.role, sha256=row.sha256,
+                last4=row.last4, now_ms=now_ms, name=name, user_id=row.user_id, scopes=chosen,
+            )  # fmt: skip
+            cut = "" if chosen is None else f", cut to {len(chosen)} scope{'' if len(chosen) == 1 else 's'}"
+            write.add_audit(
+                c, by.org_id, at_ms=now_ms, actor=by.user, action="application_key.created",
+                subject=f"application key {row.key_id}",
+                summary=f"Made the application key {name} of {by.user}{cut}",
+                detail={"user_id": by.user_id, "scopes": None if chosen is None else list(chosen)},
+            )  # fmt: skip
+        self.reload()
+        return row, secret
+
+    def revoke_application_key(self, by: Principal, key_id: str, *, now_ms: int) -> rows.ApplicationKeyRow:
+        """End an application key: one's own, or anybody's for those who may.
+
+        Raises:
+            NotFoundError: There is no such key, or it is not theirs.
+        """
+        with self._database.write() as c:
+            key = next((one for one in read.application_keys(c, by.org_id) if one.key_id == key_id), None)
+            if key is None or not (
+                by.may(EVERYBODYS_KEYS) or (by.may(OWN_KEYS) and by.user_id and key.user_id == by.user_id)
+            ):
+                raise NotFoundError("There is no such application key, or it was revoked already.")
+            write.revoke_application_key(c, by.org_id, key_id, now_ms=now_ms)
+            write.add_audit(
+                c, by.org_id, at_ms=now_ms, actor=by.user, action="application_key.revoked",
+                subject=f"application key {key_id}",
+                summary=f"Revoked the application key {key.name or key.last4} of {key.user}",
+            )  # fmt: skip
+        self.reload()
+        return key
+
     @property
     def has_application_keys(self) -> bool:
         """Whether anybody can sign in."""
@@ -204,6 +303,28 @@ _ID = re.compile(r"[0-9a-f]{12}", re.ASCII)
 def _check_id(key_id: str) -> None:
     if not _ID.fullmatch(key_id):  # nothing else reaches the database
         raise NotFoundError(f"There is no API key {key_id[:40]}.")
+
+
+def _checked_scopes(by: Principal, scopes: Iterable[str] | None) -> tuple[str, ...] | None:
+    if scopes is None:
+        if by.scopes is not None:  # Attack: a key with few scopes makes one with all.
+            raise NotPermittedError("This key has scopes, so a key it makes needs some of them too.")
+        return None
+    chosen: set[str] = set()
+    for number, name in enumerate(scopes):
+        known = known_permission(name)
+        if known is None:
+            raise InvalidChangeError(
+                "There is no such permission.", problems=(Problem(f"$.scopes[{number}]", "a permission"),)
+            )
+        by.require(known)
+        chosen.add(known)
+    if not chosen:
+        raise InvalidChangeError(
+            "A key without a scope opens nothing.",
+            problems=(Problem("$.scopes", "at least one, or none named"),),
+        )
+    return tuple(sorted(chosen))
 
 
 def _checked_name(name: str) -> str:

@@ -8,6 +8,7 @@ the work) need not get one. Roles that are always there are not changed.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,8 +27,21 @@ MANAGE = "user_access_manage"
 MAX_ROLES = 200
 MAX_NAMES = 100  # services, and environments, of one binding
 MAX_BINDINGS = 50  # of one user
+_ID = re.compile(r"[0-9a-z_]{1,16}", re.ASCII)
 _MISSING_ROLE = "There is no such role here."
+_MISSING_BINDING = "They do not have this role, or no more."
 _MISSING_USER = "There is no such user here."
+
+
+def check_id(text: str, otherwise: str) -> str:
+    """An id as it may reach the database; anything else is of nothing that is here.
+
+    Raises:
+        NotFoundError: With the sentence ``otherwise``.
+    """
+    if not _ID.fullmatch(text):
+        raise NotFoundError(otherwise)
+    return text
 
 
 @contextmanager
@@ -276,7 +290,7 @@ class Roles:
         by.require(MANAGE)
         with self._database.write() as c:
             store.lock_people(c, by.org_id)
-            if store.user_email(c, by.org_id, user_id) is None:
+            if store.user_email(c, by.org_id, check_id(user_id, _MISSING_USER)) is None:
                 raise NotFoundError(_MISSING_USER)
             role = roles_of(c, by.org_id).get(role_id)
             if role is None:
@@ -300,9 +314,9 @@ class Roles:
         """
         by.require(MANAGE)
         with self._database.write() as c, an_administrator_stays(c, by.org_id):
-            row = store.binding(c, by.org_id, binding_id)
+            row = store.binding(c, by.org_id, check_id(binding_id, _MISSING_BINDING))
             if row is None or row.user_id != user_id:
-                raise NotFoundError("They do not have this role, or no more.")
+                raise NotFoundError(_MISSING_BINDING)
             role = roles_of(c, by.org_id).get(row.role_id)
             store.delete_binding(c, by.org_id, binding_id)
             write.add_audit(
@@ -321,7 +335,7 @@ class Roles:
                 f"The role {BUILT_IN_ROLES[role_id].name} is always there and stays as it is. Make one of "
                 "your own that starts from it."
             )
-        row = store.role(c, org_id, role_id)
+        row = store.role(c, org_id, check_id(role_id, _MISSING_ROLE))
         if row is None:
             raise NotFoundError(_MISSING_ROLE)
         return row

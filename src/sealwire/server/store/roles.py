@@ -210,6 +210,15 @@ def user_email(c: sa.Connection, org_id: int, user_id: str) -> str | None:
     return c.execute(sa.select(k.email).where(k.org_id == org_id, k.user_id == user_id)).scalar_one_or_none()
 
 
+def active_users(c: sa.Connection) -> dict[str, tuple[int, str]]:
+    """User id -> organisation and email, of every user who may come in."""
+    k = t.users.c
+    return {
+        row.user_id: (row.org_id, row.email)
+        for row in c.execute(sa.select(k.user_id, k.org_id, k.email).where(k.state == ACTIVE))
+    }
+
+
 def active_admin_ids(c: sa.Connection, org_id: int) -> tuple[str, ...]:
     """Ids of active users who are administrators without restriction."""
     k, u = t.role_bindings.c, t.users.c

@@ -292,7 +292,18 @@ def note_api_key_use(c: sa.Connection, last_used_ms: Mapping[str, int]) -> None:
 
 
 def add_application_key(
-    c: sa.Connection, *, key_id: str, org_id: int, user: str, role: str, sha256: str, last4: str, now_ms: int
+    c: sa.Connection,
+    *,
+    key_id: str,
+    org_id: int,
+    user: str,
+    role: str,
+    sha256: str,
+    last4: str,
+    now_ms: int,
+    name: str = "",
+    user_id: str | None = None,
+    scopes: Iterable[str] | None = None,
 ) -> None:
     """A new application key (its hash)."""
     c.execute(
@@ -304,8 +315,34 @@ def add_application_key(
             sha256=sha256,
             last4=last4,
             created_ms=now_ms,
+            name=name,
+            user_id=user_id,
+            scopes=None if scopes is None else json.dumps(sorted(scopes)),
         )
     )
+
+
+def revoke_application_key(c: sa.Connection, org_id: int, key_id: str, *, now_ms: int) -> None:
+    """End an application key for good.
+
+    Raises:
+        NotFoundError: The organisation has no such key, or no more.
+    """
+    k = t.application_keys.c
+    changed = c.execute(
+        sa.update(t.application_keys)
+        .where(k.org_id == org_id, k.key_id == key_id, k.revoked_ms.is_(None))
+        .values(revoked_ms=now_ms)
+    )
+    if changed.rowcount != 1:
+        raise NotFoundError("There is no such application key, or it was revoked already.")
+
+
+def note_application_key_use(c: sa.Connection, last_used_ms: Mapping[str, int]) -> None:
+    """When application keys were last used."""
+    k = t.application_keys.c
+    for key_id, at_ms in last_used_ms.items():
+        c.execute(sa.update(t.application_keys).where(k.key_id == key_id).values(last_used_ms=at_ms))
 
 
 def put_agents(c: sa.Connection, org_id: int, agents: Iterable[rows.AgentRow]) -> None:
