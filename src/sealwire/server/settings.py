@@ -44,6 +44,7 @@ class ServerSettings:
         max_wait_s: Longest held answer, 0..60; 0 holds none.
         organisation: Name of the organisation made at first start.
         public_url: How agents and people reach this server; empty means from ``listen`` and ``port``.
+        webhook_networks: Networks besides public addresses that webhooks may call, such as 10.0.0.0/8.
         log_level: debug, info, warning, error.
     """
 
@@ -62,6 +63,7 @@ class ServerSettings:
     max_wait_s: int = 55
     organisation: str = "main"
     public_url: str = ""
+    webhook_networks: tuple[str, ...] = ()
     log_level: str = "info"
 
     @property
@@ -200,6 +202,13 @@ def _check(settings: ServerSettings) -> None:
         raise SettingsError("tls_cert_file and tls_key_file go together: set both, or neither.")
     if not 0 <= settings.port <= 65535:
         raise SettingsError(f"port must be between 0 and 65535, not {settings.port}.")
+    for network in settings.webhook_networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise SettingsError(
+                f"webhook_networks takes networks such as 10.0.0.0/8, not {network!r}."
+            ) from error
     try:
         ipaddress.ip_address(settings.listen)
     except ValueError as error:

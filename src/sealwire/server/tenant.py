@@ -22,6 +22,7 @@ from sealwire.server.reconciler import Reconciler
 from sealwire.server.settings import ServerSettings
 from sealwire.server.store import read, rows
 from sealwire.server.store.database import Database
+from sealwire.server.webhooks import Webhooks
 
 log = structlog.get_logger()
 
@@ -51,6 +52,7 @@ class Tenant:
         self.author = Author(database, organisation.org_id)
         self.refresh_interval_s = settings.refresh_interval_s
         self.overview = Overview(self, database)
+        self.webhooks = Webhooks(self, database, keyring, settings)
         self._tasks: list[asyncio.Task[None]] = []
 
     def publish_first(self) -> None:
@@ -63,6 +65,7 @@ class Tenant:
             asyncio.create_task(self.reconciler.run(), name="reconciler"),
             asyncio.create_task(self.observer.run(), name="observer"),
             asyncio.create_task(self._upkeep(), name="upkeep"),
+            asyncio.create_task(self.webhooks.run(), name="webhooks"),
         ]
 
     async def stop(self) -> None:

@@ -22,6 +22,7 @@ from sealwire.errors import InvalidChangeError, NotFoundError, NotPermittedError
 from sealwire.products import PRODUCTS
 from sealwire.products import get as get_product
 from sealwire.server import organisation as organisations
+from sealwire.server.api import webhooks
 from sealwire.server.api.guard import Asker, OwnTenant, Plane, guarded
 from sealwire.server.control_plane import ControlPlane
 from sealwire.server.editing import Editor, readable_products
@@ -582,6 +583,10 @@ def _time(at_ms: int) -> str:
     return moment.isoformat(timespec="milliseconds") + "Z"
 
 
+# Each module of the API lists its routes as ``HANDLERS``.
+_MODULES = (webhooks,)
+
+
 def router() -> Router:
     """All routes of the admin API."""
     handlers: list[ControllerRouterHandler] = [
@@ -589,4 +594,6 @@ def router() -> Router:
         config_history, list_products, list_clients, list_agents, list_keys, create_key, change_key,
         revoke_key, list_roots, renew_root, list_organisations, create_organisation, list_audit, status,
     ]  # fmt: skip
+    for module in _MODULES:
+        handlers.extend(module.HANDLERS)
     return guarded("/api/admin/v1", handlers)

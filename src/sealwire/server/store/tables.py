@@ -425,6 +425,17 @@ webhook_deliveries = sa.Table(
 sa.Index("webhook_deliveries_by_webhook", webhook_deliveries.c.org_id, webhook_deliveries.c.webhook_id)
 sa.Index("webhook_deliveries_due", webhook_deliveries.c.next_ms)
 
+# Concerns that webhooks were told of and that have not ended.
+told_concerns = sa.Table(
+    "told_concerns",
+    metadata,
+    sa.Column("org_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.String(60), primary_key=True),
+    sa.Column("key", sa.String(300), primary_key=True),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("began_ms", sa.BigInteger, nullable=False),
+)
+
 # Where each organisation's chain of audit events ends; its row is the lock of the chain.
 audit_heads = sa.Table(
     "audit_heads",

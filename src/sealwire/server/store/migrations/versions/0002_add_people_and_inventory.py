@@ -126,6 +126,15 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_sessions_user_id"), ["user_id"], unique=False)
 
     op.create_table(
+        "told_concerns",
+        sa.Column("org_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("kind", sa.String(length=60), nullable=False),
+        sa.Column("key", sa.String(length=300), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("began_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("org_id", "kind", "key"),
+    )
+    op.create_table(
         "users",
         sa.Column("user_id", sa.String(length=16), nullable=False),
         sa.Column("org_id", sa.Integer(), nullable=False),
@@ -229,6 +238,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_users_org_id"))
 
     op.drop_table("users")
+    op.drop_table("told_concerns")
     with op.batch_alter_table("sessions", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_sessions_user_id"))
 

@@ -1,0 +1,145 @@
+"""Webhooks by the admin API."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from litestar import delete, get, patch, post
+from litestar.params import FromPath, JSONBody
+
+from sealwire.server.api.guard import Asker, OwnTenant, Plane
+from sealwire.server.store.webhooks import CallRow, WebhookRow
+from sealwire.server.webhooks import EVENTS
+
+
+class NewWebhook(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A webhook to make."""
+
+    name: str
+    url: str
+    events: list[str]
+
+
+class ChangedWebhook(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A change of a webhook: what is not given stays."""
+
+    name: str | None = None
+    url: str | None = None
+    events: list[str] | None = None
+    enabled: bool | None = None
+
+
+@get("/webhooks", opt={"permission": "webhooks_read"})
+async def list_webhooks(tenant: OwnTenant) -> dict[str, Any]:
+    """Webhooks with the newest call of each, and the events there are."""
+    found = await asyncio.to_thread(tenant.webhooks.all)
+    last = await asyncio.to_thread(tenant.webhooks.last_calls)
+    return {"webhooks": [_webhook(row, last.get(row.webhook_id)) for row in found], "events": dict(EVENTS)}
+
+
+@post("/webhooks", opt={"permission": "webhooks_write"})
+async def create_webhook(
+    data: JSONBody[NewWebhook], tenant: OwnTenant, principal: Asker, plane: Plane
+) -> dict[str, Any]:
+    """Make a webhook; the secret its calls are signed with is in this answer and nowhere else."""
+    row, secret = await asyncio.to_thread(
+        tenant.webhooks.create, name=data.name, url=data.url, events=data.events, by=principal.user,
+        now_ms=plane.now_ms(),
+    )  # fmt: skip
+    return {**_webhook(row, None), "secret": secret}
+
+
+@patch("/webhooks/{webhook_id:str}", opt={"permission": "webhooks_write"})
+async def change_webhook(
+    webhook_id: FromPath[str],
+    data: JSONBody[ChangedWebhook],
+    tenant: OwnTenant,
+    principal: Asker,
+    plane: Plane,
+) -> dict[str, Any]:
+    """Change a webhook, switch it on or off."""
+    row = await asyncio.to_thread(
+        tenant.webhooks.change, webhook_id, name=data.name, url=data.url, events=data.events,
+        enabled=data.enabled, by=principal.user, now_ms=plane.now_ms(),
+    )  # fmt: skip
+    return _webhook(row, None)
+
+
+@delete("/webhooks/{webhook_id:str}", status_code=204, opt={"permission": "webhooks_write"})
+async def delete_webhook(
+    webhook_id: FromPath[str], tenant: OwnTenant, principal: Asker, plane: Plane
+) -> None:
+    """Take a webhook away."""
+    await asyncio.to_thread(tenant.webhooks.delete, webhook_id, by=principal.user, now_ms=plane.now_ms())
+
+
+@post("/webhooks/{webhook_id:str}/secret", opt={"permission": "webhooks_write"})
+async def renew_webhook_secret(
+    webhook_id: FromPath[str], tenant: OwnTenant, principal: Asker, plane: Plane
+) -> dict[str, str]:
+    """Give a webhook another secret; it is in this answer and nowhere else."""
+    secret = await asyncio.to_thread(
+        tenant.webhooks.renew_secret, webhook_id, by=principal.user, now_ms=plane.now_ms()
+    )
+    return {"secret": secret}
+
+
+@post("/webhooks/{webhook_id:str}/test", status_code=200, opt={"permission": "webhooks_write"})
+async def test_webhook(webhook_id: FromPath[str], tenant: OwnTenant) -> dict[str, Any]:
+    """Call a webhook now; the answer says what came of it."""
+    return _call(await tenant.webhooks.test(webhook_id))
+
+
+@get("/webhooks/{webhook_id:str}/calls", opt={"permission": "webhooks_read"})
+async def list_webhook_calls(webhook_id: FromPath[str], tenant: OwnTenant) -> dict[str, Any]:
+    """The newest calls of a webhook, and what became of them."""
+    await asyncio.to_thread(tenant.webhooks.get, webhook_id)
+    return {"calls": [_call(call) for call in await asyncio.to_thread(tenant.webhooks.calls, webhook_id)]}
+
+
+def _webhook(row: WebhookRow, last: CallRow | None) -> dict[str, Any]:
+    return {
+        "id": row.webhook_id,
+        "name": row.name,
+        "url": row.url,
+        "events": list(row.events),
+        "enabled": row.enabled,
+        "created_at": _time(row.created_ms),
+        "created_by": row.created_by,
+        "last_call": None if last is None else _call(last),
+    }
+
+
+def _call(call: CallRow) -> dict[str, Any]:
+    return {
+        "id": call.id,
+        "event": call.event,
+        "subject": call.subject,
+        "created_at": _time(call.created_ms),
+        "attempts": call.attempts,
+        "next_at": _time(call.next_ms),
+        "delivered_at": _time(call.delivered_ms),
+        "status": call.status,
+        "error": call.error,
+        "body": call.body.decode(),
+    }
+
+
+def _time(at_ms: int | None) -> str | None:
+    if at_ms is None:
+        return None
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+HANDLERS = [
+    list_webhooks,
+    create_webhook,
+    change_webhook,
+    delete_webhook,
+    renew_webhook_secret,
+    test_webhook,
+    list_webhook_calls,
+]
