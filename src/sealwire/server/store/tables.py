@@ -89,6 +89,7 @@ config_revisions = sa.Table(
     sa.Column("at_ms", sa.BigInteger, nullable=False),
     sa.Column("by", sa.String(200), nullable=False),
     sa.Column("comment", sa.Text, nullable=False),
+    sa.Column("expires_ms", sa.BigInteger),
 )
 
 # What is published: one row per path, its present bytes. A path keeps its row when nobody wants it any
@@ -160,6 +161,7 @@ api_keys = sa.Table(
     sa.Column("revoked_ms", sa.BigInteger),
     # Since when what its agents hold is being withdrawn, before its scope is taken; None: it is not.
     sa.Column("withdrawing_ms", sa.BigInteger),
+    sa.Column("then_revoked", sa.Boolean, nullable=False, server_default=sa.false()),  # and not only its scope
 )
 
 application_keys = sa.Table(
@@ -191,6 +193,7 @@ agents = sa.Table(
     sa.Column("last_seen_ms", sa.BigInteger, nullable=False),
     sa.Column("error", sa.Text, nullable=False),
     sa.Column("director_version", sa.BigInteger, nullable=False),
+    sa.Column("api_key_id", sa.String(16), nullable=False, server_default=""),  # of its last poll
 )
 
 clients = sa.Table(
@@ -218,6 +221,18 @@ deliveries = sa.Table(
     sa.Column("apply_state", sa.Integer, nullable=False),
     sa.Column("apply_error", sa.Text, nullable=False),
     sa.Column("since_ms", sa.BigInteger, nullable=False),
+)
+
+# How long deliveries took, an hour and a service at a time; each running control plane has rows of its own.
+propagation_hours = sa.Table(
+    "propagation_hours",
+    metadata,
+    sa.Column("org_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("hour_ms", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("product", sa.String(60), primary_key=True),
+    sa.Column("service", sa.String(300), primary_key=True),
+    sa.Column("writer", sa.String(16), primary_key=True),
+    sa.Column("tally", sa.Text, nullable=False),  # JSON: step -> bucket -> deliveries
 )
 
 # Values a client would keep after their config is gone, until it took their release (ADR 2).
@@ -333,7 +348,8 @@ sessions = sa.Table(
     sa.Column("last_seen_ms", sa.BigInteger, nullable=False),
     sa.Column("address", sa.String(64), nullable=False),
     sa.Column("user_agent", sa.String(300), nullable=False),
-    sa.Column("method", sa.String(20), nullable=False),  # password, password+totp, oidc, application_key
+    sa.Column("method", sa.String(20), nullable=False),  # see people.SessionRow
+    sa.Column("ended_ms", sa.BigInteger),  # None: nobody ended it, be it too old or not
 )
 
 # Links that work once: the first run, invitations, lost passwords.

@@ -72,6 +72,16 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_links_user_id"), ["user_id"], unique=False)
 
     op.create_table(
+        "propagation_hours",
+        sa.Column("org_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("hour_ms", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("product", sa.String(length=60), nullable=False),
+        sa.Column("service", sa.String(length=300), nullable=False),
+        sa.Column("writer", sa.String(length=16), nullable=False),
+        sa.Column("tally", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("org_id", "hour_ms", "product", "service", "writer"),
+    )
+    op.create_table(
         "recovery_codes",
         sa.Column("user_id", sa.String(length=16), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
@@ -119,6 +129,7 @@ def upgrade() -> None:
         sa.Column("address", sa.String(length=64), nullable=False),
         sa.Column("user_agent", sa.String(length=300), nullable=False),
         sa.Column("method", sa.String(length=20), nullable=False),
+        sa.Column("ended_ms", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("sha256"),
         sa.UniqueConstraint("session_id"),
     )
@@ -188,8 +199,12 @@ def upgrade() -> None:
         sa.Column("created_by", sa.String(length=200), nullable=False),
         sa.PrimaryKeyConstraint("org_id", "webhook_id"),
     )
+    with op.batch_alter_table("agents", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("api_key_id", sa.String(length=16), server_default="", nullable=False))
+
     with op.batch_alter_table("api_keys", schema=None) as batch_op:
         batch_op.add_column(sa.Column("withdrawing_ms", sa.BigInteger(), nullable=True))
+        batch_op.add_column(sa.Column("then_revoked", sa.Boolean(), server_default=sa.false(), nullable=False))
 
     with op.batch_alter_table("application_keys", schema=None) as batch_op:
         batch_op.add_column(sa.Column("name", sa.String(length=100), server_default="", nullable=False))
@@ -201,6 +216,9 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("context", sa.Text(), server_default="{}", nullable=False))
         batch_op.add_column(sa.Column("prev_sha256", sa.String(length=64), nullable=True))
         batch_op.add_column(sa.Column("sha256", sa.String(length=64), nullable=True))
+
+    with op.batch_alter_table("config_revisions", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("expires_ms", sa.BigInteger(), nullable=True))
 
     with op.batch_alter_table("organisations", schema=None) as batch_op:
         batch_op.add_column(sa.Column("withdrawing_ms", sa.BigInteger(), nullable=True))
@@ -214,6 +232,9 @@ def downgrade() -> None:
         batch_op.drop_column("production_envs")
         batch_op.drop_column("withdrawing_ms")
 
+    with op.batch_alter_table("config_revisions", schema=None) as batch_op:
+        batch_op.drop_column("expires_ms")
+
     with op.batch_alter_table("audit_events", schema=None) as batch_op:
         batch_op.drop_column("sha256")
         batch_op.drop_column("prev_sha256")
@@ -226,7 +247,11 @@ def downgrade() -> None:
         batch_op.drop_column("name")
 
     with op.batch_alter_table("api_keys", schema=None) as batch_op:
+        batch_op.drop_column("then_revoked")
         batch_op.drop_column("withdrawing_ms")
+
+    with op.batch_alter_table("agents", schema=None) as batch_op:
+        batch_op.drop_column("api_key_id")
 
     op.drop_table("webhooks")
     with op.batch_alter_table("webhook_deliveries", schema=None) as batch_op:
@@ -249,6 +274,7 @@ def downgrade() -> None:
 
     op.drop_table("role_bindings")
     op.drop_table("recovery_codes")
+    op.drop_table("propagation_hours")
     with op.batch_alter_table("links", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_links_user_id"))
 
