@@ -12,5 +12,7 @@ PAGES: dict[str, str] = {
     "fleet-wrong-filter": "/fleet?q=servise:shop+state:fine",
     "agents": "/fleet?tab=agents",
     "client": f"/fleet/clients/{FAILING}",
+    "webhooks": "/webhooks",
+    "webhooks-new": "/webhooks/new",
     "not-found": "/nothing-here",
 }

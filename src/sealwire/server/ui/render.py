@@ -31,6 +31,7 @@ THEMES = ("light", "dark")
 NAVIGATION: tuple[tuple[str, str, str, str, str], ...] = (
     ("", "Home", "/", "house", "fleet_read"),
     ("", "Fleet", "/fleet", "network", "fleet_read"),
+    ("Organisation", "Webhooks", "/webhooks", "webhook", "webhooks_read"),
 )
 
 environment = Environment(

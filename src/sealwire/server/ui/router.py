@@ -10,9 +10,9 @@ from litestar import Router
 from litestar.di import Provide
 
 from sealwire.server.api.guard import guarded
-from sealwire.server.ui import pages, render, sign_in
+from sealwire.server.ui import pages, render, sign_in, webhooks
 
-_GUARDED = (pages,)
+_GUARDED = (pages, webhooks)
 _OPEN = (pages, sign_in)
 
 
