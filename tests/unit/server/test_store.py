@@ -282,7 +282,7 @@ def test_a_new_revision_replaces_the_config_and_joins_its_history(two_organisati
         newest, first = read.revisions(c, ORG, "0123456789abcdef")
     assert (newest.revision, newest.state, newest.payload) == (2, "retired", b"{}")
     assert first == rows.RevisionRow(
-        1, "Gäste ✓", {"service": ["shop"]}, config().payload, "active", 2, "ann", "why\nnot"
+        1, "Gäste ✓", {"service": ["shop"]}, config().payload, "active", 2, "ann", "why\nnot", LARGE
     )
 
 

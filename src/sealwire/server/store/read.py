@@ -111,19 +111,22 @@ def revisions(c: sa.Connection, org_id: int, config_id: str) -> list[rows.Revisi
         .where(r.org_id == org_id, r.config_id == config_id)
         .order_by(r.revision.desc())
     )
-    return [
-        rows.RevisionRow(
-            revision=row.revision,
-            name=row.name,
-            targeting=json.loads(row.targeting),
-            payload=row.payload,
-            state=row.state,
-            at_ms=row.at_ms,
-            by=row.by,
-            comment=row.comment,
-        )
-        for row in result
-    ]
+    return [revision_row(row) for row in result]
+
+
+def revision_row(row: sa.Row[Any]) -> rows.RevisionRow:
+    """A row of ``config_revisions``."""
+    return rows.RevisionRow(
+        revision=row.revision,
+        name=row.name,
+        targeting=json.loads(row.targeting),
+        payload=row.payload,
+        state=row.state,
+        at_ms=row.at_ms,
+        by=row.by,
+        comment=row.comment,
+        expires_ms=row.expires_ms,
+    )
 
 
 def audiences(c: sa.Connection, org_id: int, product: str | None = None) -> list[tuple[str, str, int]]:

@@ -59,7 +59,11 @@ class ConfigRow:
 
 @dataclass(frozen=True, slots=True)
 class RevisionRow:
-    """A revision of a config, for ever."""
+    """A revision of a config, for ever.
+
+    Attributes:
+        expires_ms: When its time was to be over; None for none, and in rows of before it was kept.
+    """
 
     revision: int
     name: str
@@ -69,6 +73,7 @@ class RevisionRow:
     at_ms: int
     by: str
     comment: str
+    expires_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,6 +153,7 @@ def put_config(c: sa.Connection, config: rows.ConfigRow, *, expected_revision: i
             at_ms=config.updated_ms,
             by=config.updated_by,
             comment=config.comment,
+            expires_ms=config.expires_ms,
         )
     )
 
