@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from litestar import Litestar
 
@@ -16,94 +13,11 @@ from sealwire.clock import utc_now
 from sealwire.errors import UnavailableError
 from sealwire.server.access.permissions import PERMISSIONS
 from sealwire.server.api import admin
-from sealwire.server.app import build
-from sealwire.server.control_plane import ControlPlane
 from sealwire.server.store import read
 from sealwire.wire.codec import ApplyState
-from tests.support.parts import ASM_OFF, ASM_ON, denylist, dump, running
-from tests.support.simulated_agent import SimulatedAgent, tracer
-
-ADMIN = "/api/admin/v1"
-
-
-class Console:
-    """The API as one person uses it."""
-
-    def __init__(self, plane: ControlPlane, client: httpx.AsyncClient, key: str) -> None:
-        self.plane = plane
-        self.client = client
-        self.headers = {"Authorization": f"Bearer {key}"}
-
-    async def ask(self, method: str, path: str, body: Any = None, **more: Any) -> httpx.Response:
-        if body is not None:
-            more["json"] = body
-        return await self.client.request(method, ADMIN + path, **{"headers": self.headers, **more})
-
-    async def get(self, path: str) -> Any:
-        return self._document(await self.ask("GET", path), 200)
-
-    async def post(self, path: str, body: Any = None, *, status: int = 201) -> Any:
-        return self._document(await self.ask("POST", path, body), status)
-
-    async def put(self, path: str, body: Any) -> Any:
-        return self._document(await self.ask("PUT", path, body), 200)
-
-    async def refused(self, method: str, path: str, body: Any = None, *, status: int, **more: Any) -> Any:
-        """The problem document of a request that must not work; nothing may have changed."""
-        before = dump(self.plane.database)
-        reply = await self.ask(method, path, body, **more)
-        assert dump(self.plane.database) == before
-        return self._document(reply, status)
-
-    def _document(self, reply: httpx.Response, status: int) -> Any:
-        assert reply.status_code == status, (reply.status_code, reply.text[:2000])
-        document = reply.json()
-        if status >= 400:
-            assert reply.headers["content-type"] == "application/problem+json"
-            assert {"type", "title", "status", "detail", "code"} <= set(document)
-            assert document["status"] == status
-        return document
-
-    async def put_config(self, product: str, payload: Any, **more: Any) -> Any:
-        return await self.post("/configs", {"product": product, "payload": payload, **more})
-
-    async def published(self) -> None:
-        await self.plane.tenants[1].reconciler.settle(timeout_s=10)
-
-    def agent(self, *clients: Any, name: str = "host-a") -> SimulatedAgent:
-        tenant = self.plane.tenants[1]
-        roots = tenant.publisher.roots
-        return SimulatedAgent(
-            (roots.director[0], roots.config[0]),
-            hostname=name,
-            org_uuid=tenant.organisation.uuid,
-            clients={client.id: client for client in clients},
-        )
-
-    async def poll(self, agent: SimulatedAgent, **changes: Any) -> None:
-        tenant = self.plane.tenants[1]
-        agent.take(await tenant.distributor.poll(agent.request(**changes)), now=utc_now())
-
-
-@asynccontextmanager
-async def console(folder: Path, **settings: Any) -> AsyncIterator[Console]:
-    async with running(folder, **settings) as plane:
-        application, _ = build(plane)
-        key = plane.access.create_application_key(1, user="admin", role="admin", now_ms=plane.now_ms())
-        transport = httpx.ASGITransport(application)
-        async with httpx.AsyncClient(transport=transport, base_url="http://sealwire") as client:
-            yield Console(plane, client, key)
-
-
-Case = Callable[[Console], Awaitable[None]]
-
-
-def run(folder: Path, case: Case, **settings: Any) -> None:
-    async def with_console() -> None:
-        async with console(folder, **settings) as it:
-            await case(it)
-
-    asyncio.run(with_console())
+from tests.support.console import ADMIN, Console, run
+from tests.support.parts import ASM_OFF, ASM_ON, denylist, dump
+from tests.support.simulated_agent import tracer
 
 
 def problems(document: Any) -> dict[str, str]:
