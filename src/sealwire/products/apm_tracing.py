@@ -387,6 +387,24 @@ PRODUCT = Product(
     warner=_worth_knowing,
     sticker=_sticky_values,
     minimum_versions={"python": "2.21.11", "node": "5.120.0"},
+    labels={
+        _LIB: "Tracer settings",
+        "$.sdk_config": "Environment variables",
+        _SDK: "Variables",
+        f"{_SDK}[]": "Variable",
+        "$.id": "Id",
+        "$.k8s_target_v2": "Kubernetes target",
+        at(_LIB, "tracing_enabled"): "Tracing",
+        at(_LIB, "tracing_sampling_rate"): "Sampling rate",
+        at(_LIB, "tracing_sampling_rules"): "Sampling rules",
+        at(_LIB, "tracing_header_tags"): "Header tags",
+        at(_LIB, "tracing_tags"): "Tags",
+        at(_LIB, "tracing_service_mapping"): "Service names",
+        at(_LIB, "tracing_debug"): "Debug output",
+        at(_LIB, "code_origin_enabled"): "Code origin of spans",
+        at(_LIB, "llmobs"): "LLM Observability",
+        f"{_LIB}.llmobs.ml_app_name": "Application name",
+    },
     capability={
         at(_LIB, key): bit
         for key, bit in (

@@ -8,9 +8,10 @@ milliseconds an entry would never lapse.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from sealwire.errors import Problem
+from sealwire.products import wording
 from sealwire.products.product import Others, Payload, Product, elements
 from sealwire.products.schema import Integer, ListOf, Record, Report, Text, at, ip_or_network, quote
 
@@ -98,6 +99,57 @@ def _is_everyone(value: object) -> bool:
     return isinstance(value, str) and value.endswith("/0") and ipaddress.ip_network(value).prefixlen == 0
 
 
+def _entries(element: object) -> dict[str, int]:
+    """Value -> the last second it counts; 0: for ever."""
+    data = element.get("data") if isinstance(element, Mapping) else None
+    found: dict[str, int] = {}
+    for entry in data if isinstance(data, list | tuple) else ():
+        value, until = entry.get("value"), entry.get("expiration") or 0
+        if isinstance(value, str) and isinstance(until, int):
+            found[value] = 0 if 0 in (until, found.get(value)) else max(until, found.get(value, 0))
+    return found
+
+
+def _told(place: str, before: object, after: object) -> Sequence[str] | None:
+    """What it means that a list gains and loses entries."""
+    if place not in ("$.rules_data[]", "$.exclusion_data[]"):
+        return None
+    element = after if after is not None else before
+    if not isinstance(element, Mapping):
+        return None
+    if isinstance(before, Mapping) and isinstance(after, Mapping) and before.get("type") != after.get("type"):
+        return None
+    list_id = str(element.get("id"))
+    one, many = ("address", "addresses") if element.get("type") == _IP else ("value", "values")
+    if list_id == "blocked_users":
+        one, many = "user", "users"
+    blocks = place == "$.rules_data[]" and list_id in ("blocked_ips", "blocked_users")
+    begins, ends = ("Blocks", "No longer blocks") if blocks else ("Adds", "Removes")
+    where = "" if blocks else f" {{}} the list {wording.shown(list_id)}"
+    old, new = _entries(before), _entries(after)
+    added, removed = [v for v in new if v not in old], [v for v in old if v not in new]
+    moved = [value for value in new if value in old and new[value] != old[value]]
+    more = "more " if blocks and old else ""
+    said = []
+    if added:
+        ends_at = {new[value] for value in added}
+        until = f" until {wording.moment(ends_at.pop())}" if len(ends_at) == 1 and 0 not in ends_at else ""
+        number = wording.counted(len(added), more + one, more + many)
+        said.append(f"{begins} {number}{where.format('to')}{until}: {wording.some(added)}")
+    if removed:
+        number = wording.counted(len(removed), one, many)
+        said.append(f"{ends} {number}{where.format('from')}: {wording.some(removed)}")
+    if moved:
+        first = [f"{v} {f'until {wording.moment(new[v])}' if new[v] else 'for good'}" for v in moved]
+        number = wording.counted(len(moved), one, many)
+        said.append(f"Changes until when {number}{where.format('of')} count: {wording.some(first)}")
+    if not said and before is None:
+        said.append(f"Makes the list {wording.shown(list_id)}, without an entry")
+    if not said and after is None:
+        said.append(f"Removes the list {wording.shown(list_id)}, which had no entry")
+    return said or None
+
+
 PRODUCT = Product(
     name="ASM_DATA",
     title="Denylists and passlists",
@@ -117,5 +169,18 @@ PRODUCT = Product(
     comparer=_types_that_differ,
     warner=_worth_knowing,
     minimum_versions={"python": "2.21.11", "node": "5.120.0"},
+    labels={
+        "$.rules_data": "Lists for rules",
+        "$.rules_data[]": "List",
+        "$.rules_data[].data": "Entries",
+        "$.rules_data[].data[]": "Entry",
+        "$.exclusion_data": "Lists for exclusions",
+        "$.exclusion_data[]": "List",
+        "$.exclusion_data[].data": "Entries",
+        "$.exclusion_data[].data[]": "Entry",
+        "$.rules_data[].data[].expiration": "Until",
+        "$.exclusion_data[].data[].expiration": "Until",
+    },
+    teller=_told,
     capability={"$.rules_data": 2, "$.exclusion_data": 18},
 )

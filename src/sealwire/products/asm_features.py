@@ -59,5 +59,12 @@ PRODUCT = Product(
     merger=_merge,
     gives_up_first=frozenset({"node"}),
     minimum_versions={"python": "2.21.11", "node": "5.120.0"},
+    labels={
+        "$.asm": "App and API Protection",
+        "$.asm.enabled": "App and API Protection",
+        "$.auto_user_instrum": "User ids at login",
+        "$.auto_user_instrum.mode": "User ids at login",
+        "$.api_security": "API Security",
+    },
     capability={"$.asm.enabled": 1, "$.auto_user_instrum.mode": 31, "$.api_security.request_sample_rate": 11},
 )

@@ -85,10 +85,15 @@ class Merged:
 Merge: TypeAlias = Callable[[Sequence[Source], ClientFacts, Mapping[str, object]], Merged]
 Compare: TypeAlias = Callable[[Payload, Others], Iterable[Problem]]
 Sticky: TypeAlias = Callable[[Payload, str, str], dict[str, object]]
+Tell: TypeAlias = Callable[[str, object, object], Sequence[str] | None]
 
 
 def _nothing(_payload: Payload, _others: Others) -> Iterable[Problem]:
     return ()
+
+
+def _nothing_to_tell(_place: str, _before: object, _after: object) -> Sequence[str] | None:
+    return None
 
 
 def _nothing_sticks(_payload: Payload, _language: str, _tracer_version: str) -> dict[str, object]:
@@ -114,6 +119,11 @@ class Product:
             read, not run.
         capability: JSON path of a setting -> the capability bit of clients that have it. For
             explanations: delivery must not depend on it, older Python hides bits it honours.
+        labels: What people call a member, by its place: its JSON path with ``[]`` for any index, such as
+            ``$.rules_data[].data``; ``label`` makes one of the key where none stands here. The label of a
+            place that ends in ``[]`` is for one element of the list.
+        teller: Says in words what the change of the member at a place means, when there are better ones than
+            "label before → after"; None: there are not. An absent member is None.
         reads, writes: Permissions of people to see and to change its configs.
     """
 
@@ -129,6 +139,8 @@ class Product:
     gives_up_first: frozenset[str] = frozenset()
     minimum_versions: Mapping[str, str] = field(default_factory=dict)
     capability: Mapping[str, int] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    teller: Tell = _nothing_to_tell
     reads: str
     writes: str
 
@@ -190,6 +202,19 @@ class Product:
         """
         return self.sticker(payload, language, tracer_version)
 
+    def label(self, place: str) -> str:
+        """What people call the member at a place, as ``labels`` has it or made of its key."""
+        known = self.labels.get(place)
+        if known is not None:
+            return known
+        if place.endswith("[]"):
+            return _singular(self.label(place.removesuffix("[]")))
+        key = place.rpartition(".")[2]
+        if not key.islower():
+            return key  # an environment variable, or a key that somebody made up
+        words = key.removesuffix("_enabled").replace("_", " ").strip()
+        return words[:1].upper() + words[1:] or key
+
     def render(self, payload: Payload) -> bytes:
         """The bytes of a file: UTF-8 JSON, sorted keys, no spaces."""
         return orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
@@ -203,6 +228,12 @@ class Product:
             **{key: value for key, value in self.shape.json_schema().items() if key != "description"},
             "examples": [dict(self.example)],
         }
+
+
+def _singular(words: str) -> str:
+    if words.endswith("ies"):
+        return words.removesuffix("ies") + "y"
+    return words if words.endswith("ss") else words.removesuffix("s")
 
 
 def _capped(problems: Iterable[Problem]) -> tuple[Problem, ...]:
