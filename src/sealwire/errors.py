@@ -136,10 +136,14 @@ class ConflictError(SealwireError):
 
 
 class NotPermittedError(SealwireError):
-    """Not allowed, or not visible."""
+    """Not allowed, or not visible; ``permission`` is the one that is missing, if it is one."""
 
     code = "not_permitted"
 
+
+    def __init__(self, public: str, *, permission: str = "", detail: str = "") -> None:
+        super().__init__(public, detail=detail)
+        self.permission = permission
 
 class NotFoundError(SealwireError):
     """There is no such thing here."""

@@ -214,9 +214,12 @@ class Principal:
             return
         if not self._in_scope(permission):
             raise NotPermittedError(
-                f"This needs the permission {permission}, which is not among the scopes of this key."
+                f"This needs the permission {permission}, which is not among the scopes of this key.",
+                permission=permission,
             )
-        raise NotPermittedError(f"This needs the permission {permission}; {self._who()} does not give it.")
+        raise NotPermittedError(
+            f"This needs the permission {permission}; {self._who()} does not give it.", permission=permission
+        )
 
     def require_change(self, permission: str, *, services: Collection[str], envs: Collection[str]) -> None:
         """Go on only when they may change what is aimed at these.
@@ -228,7 +231,8 @@ class Principal:
         if not self.may_change(permission, services=services, envs=envs):
             raise NotPermittedError(
                 f"Your permission {permission} is for {self._reach(permission)} only, and this reaches "
-                "further: name services and environments of yours in its targeting."
+                "further: name services and environments of yours in its targeting.",
+                permission=permission,
             )
 
     @property

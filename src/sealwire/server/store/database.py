@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from sealwire.errors import ConflictError, SettingsError, UnavailableError
+from sealwire.server.store import audit
 
 
 class Database:
@@ -60,7 +61,7 @@ class Database:
             UnavailableError: The database does not answer.
             ConflictError: There is a row with the same key already.
         """
-        with _unavailable(), self._writing.begin() as connection:
+        with _unavailable(), self._writing.begin() as connection, audit.at_the_end(connection):
             yield connection
 
     def migrate(self) -> None:
@@ -69,6 +70,8 @@ class Database:
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         config.attributes["engine"] = self._writing
         alembic.command.upgrade(config, "head")
+        with self.write() as connection:
+            audit.chain_old_events(connection)
 
     def backup_to(self, file: Path) -> None:
         """Copy the whole of a SQLite database, as of one moment, while it is in use.
@@ -115,6 +118,10 @@ def _unavailable() -> Iterator[None]:
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # the begin event speaks for itself
+    # Its own knows no letters but those of English.
+    connection.create_function(
+        "lower", 1, lambda text: text.lower() if isinstance(text, str) else text, deterministic=True
+    )
     cursor = connection.cursor()
     cursor.execute("PRAGMA busy_timeout=10000")
     cursor.execute("PRAGMA journal_mode=WAL")

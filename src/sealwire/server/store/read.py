@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from sealwire.server.store import audit as audit_store
 from sealwire.server.store import rows
 from sealwire.server.store import tables as t
 
@@ -294,12 +295,7 @@ def audit(
     query = sa.select(t.audit_events).where(a.org_id == org_id).order_by(a.id.desc()).limit(limit)
     if before is not None:
         query = query.where(a.id < before)
-    return [
-        rows.AuditRow(
-            row.id, row.at_ms, row.actor, row.action, row.subject, row.summary, json.loads(row.detail)
-        )
-        for row in c.execute(query)
-    ]
+    return [audit_store.row_of(row) for row in c.execute(query)]
 
 
 def open_alarms(c: sa.Connection, org_id: int | None = None) -> list[rows.AlarmRow]:

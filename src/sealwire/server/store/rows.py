@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -198,7 +198,12 @@ class DeliveryRow:
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
-    """One thing that somebody did."""
+    """One thing that somebody did.
+
+    Attributes:
+        context: Actor type and id, address, user agent, request.
+        prev_sha256, sha256: Its place in the chain; None in an event that is not in it.
+    """
 
     id: int
     at_ms: int
@@ -214,6 +219,9 @@ class AlarmRow:
     """Something a person must look at."""
 
     id: int
+    context: Mapping[str, str] = field(default_factory=dict)
+    prev_sha256: str | None = None
+    sha256: str | None = None
     org_id: int
     at_ms: int
     kind: str

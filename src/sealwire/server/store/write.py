@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sealwire.errors import ConflictError, NotFoundError
-from sealwire.server.store import rows
+from sealwire.server.store import audit, rows
 from sealwire.server.store import tables as t
 
 
@@ -65,6 +65,7 @@ def add_organisation(c: sa.Connection, organisation: rows.Organisation) -> None:
             role_floor=0,
         )
     )
+    audit.add_head(c, organisation.org_id)
 
 
 def add_root(
@@ -431,17 +432,12 @@ def add_audit(
     summary: str,
     detail: Mapping[str, Any] | None = None,
 ) -> None:
-    """One audit row, in the transaction of what it tells."""
-    c.execute(
-        sa.insert(t.audit_events).values(
-            org_id=org_id,
-            at_ms=at_ms,
-            actor=actor,
-            action=action,
-            subject=subject,
-            summary=summary,
-            detail=json.dumps(detail or {}, sort_keys=True),
-        )
+    """One event of the audit trail, chained at the end of this transaction (see ``audit.at_the_end``)."""
+    audit.add(
+        c,
+        audit.new_event(
+            org_id, at_ms=at_ms, actor=actor, action=action, subject=subject, summary=summary, detail=detail
+        ),
     )
 
 
