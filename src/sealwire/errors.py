@@ -16,6 +16,7 @@
     ├── NotFoundError       there is no such thing here                                 -> 404
     ├── UnauthenticatedError  no key, or one that is not known                          -> 401
     ├── UnavailableError    try again; carries retry_after_s                            -> 503
+    │   └── TooOftenError       asked too often; wait as long as it says                -> 429
     ├── SettingsError       a setting is missing or wrong; says which line to add
     └── ApplyError          a handler did not take a config; becomes an apply state
 
@@ -140,10 +141,10 @@ class NotPermittedError(SealwireError):
 
     code = "not_permitted"
 
-
     def __init__(self, public: str, *, permission: str = "", detail: str = "") -> None:
         super().__init__(public, detail=detail)
         self.permission = permission
+
 
 class NotFoundError(SealwireError):
     """There is no such thing here."""
@@ -165,6 +166,12 @@ class UnavailableError(SealwireError):
     def __init__(self, public: str, *, retry_after_s: float = 1.0, detail: str = "") -> None:
         super().__init__(public, detail=detail)
         self.retry_after_s = retry_after_s
+
+
+class TooOftenError(UnavailableError):
+    """Asked too often by the same one."""
+
+    code = "too_often"
 
 
 class SettingsError(SealwireError):

@@ -20,6 +20,7 @@ STATUS: dict[type[errors.SealwireError], tuple[int, str, str]] = {
     errors.NotPermittedError: (403, "Not permitted", "warning"),
     errors.NotFoundError: (404, "Not found", "info"),
     errors.UnauthenticatedError: (401, "No valid key", "info"),
+    errors.TooOftenError: (429, "Asked too often", "info"),
     errors.UnavailableError: (503, "Not available at the moment", "warning"),
     errors.OversizeError: (413, "Too large", "info"),
     errors.UntrustedError: (400, "Not understood", "info"),
