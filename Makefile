@@ -54,6 +54,7 @@ lock: ## make the locks agree with what pyproject.toml and requirements/*.in ask
 	$(COMPILE) $(UPGRADE) pyproject.toml --all-extras -c requirements/bootstrap.lock -o requirements/dev.lock
 	$(COMPILE) $(UPGRADE) pyproject.toml --extra cli --extra agent --extra server --extra demo \
 		-c requirements/dev.lock -o requirements/run.lock
+	$(COMPILE) $(UPGRADE) pyproject.toml --extra agent -c requirements/run.lock -o src/sealwire/server/agent.lock
 	$(COMPILE) $(UPGRADE) requirements/interop-ddtrace4.in -o requirements/interop-ddtrace4.lock
 	$(COMPILE) $(UPGRADE) requirements/interop-ddtrace3.in -o requirements/interop-ddtrace3.lock
 	@if command -v npm >/dev/null; then for folder in tests/interop/node tools/vendor; do (cd $$folder && \

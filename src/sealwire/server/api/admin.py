@@ -22,7 +22,7 @@ from sealwire.errors import InvalidChangeError, NotFoundError, NotPermittedError
 from sealwire.products import PRODUCTS
 from sealwire.products import get as get_product
 from sealwire.server import organisation as organisations
-from sealwire.server.api import webhooks
+from sealwire.server.api import install, webhooks
 from sealwire.server.api.guard import Asker, OwnTenant, Plane, guarded
 from sealwire.server.control_plane import ControlPlane
 from sealwire.server.editing import Editor, readable_products
@@ -584,7 +584,7 @@ def _time(at_ms: int) -> str:
 
 
 # Each module of the API lists its routes as ``HANDLERS``.
-_MODULES = (webhooks,)
+_MODULES = (install, webhooks)
 
 
 def router() -> Router:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from litestar import Router
 from litestar.di import Provide
 
+from sealwire.server.api import install
 from sealwire.server.api.guard import guarded
 from sealwire.server.ui import pages, render, sign_in, webhooks
 
 _GUARDED = (pages, webhooks)
-_OPEN = (pages, sign_in)
+_OPEN = (pages, sign_in, install)
 
 
 def router() -> Router:
