@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -28,6 +28,7 @@ from sealwire.server.outline import Gist, Identity
 from sealwire.server.publish import Bundle, Demand, Publisher
 from sealwire.server.reconciler import Reconciler
 from sealwire.server.views import AgentFacts, Held, View, keeps
+from sealwire.server.withdrawal import NOTHING_WITHDRAWN, Withdrawn
 from sealwire.wire import capabilities
 from sealwire.wire import remoteconfig_pb2 as pb
 from sealwire.wire.codec import parse_latest_configs_request
@@ -46,6 +47,8 @@ class Session:
 
     agent_id: str
     hostname: str
+    key_id: str = ""  # of the API key it last asked with
+    address: str = ""  # it last asked from
     identity: Identity | None = None
     gist: Gist | None = None  # what its last request said
     demand: Demand | None = None
@@ -65,7 +68,7 @@ class Session:
     director_root: int = 0
     config_root: int = 0
     reported: dict[str, dict[str, tuple[int, int, str]]] = field(default_factory=dict)
-    waiters: set[asyncio.Future[None]] = field(default_factory=set)
+    waiters: dict[asyncio.Future[None], str] = field(default_factory=dict)  # held polls -> id of their key
 
 
 class Distributor:
@@ -76,6 +79,7 @@ class Distributor:
         self.sessions: dict[str, Session] = {}
         self.held: dict[str, dict[str, dict[str, object]]] = observer.load_held()
         self.polls = self.steady = 0
+        self.withdrawn = NOTHING_WITHDRAWN
         self._reconciler = reconciler
         self._observer = observer
         self._by_identity: dict[Identity, Session] = {}
@@ -88,50 +92,58 @@ class Distributor:
 
     # Polls ------------------------------------------------------------------------------------------
 
-    async def poll(self, body: bytes, *, wait_s: float = 0.0) -> bytes:
+    async def poll(
+        self, body: bytes, *, wait_s: float = 0.0, key_id: str = "", address: str = ""
+    ) -> bytes:
         """Answer one request.
 
         Args:
             body: LatestConfigsRequest, unverified.
-            wait_s: Hold a steady answer until something changes for this agent, at most so long.
+            wait_s: Hold a steady answer until something changes for this agent, at most so long. A poll that
+                ``end_polls`` ended is answered too: whoever holds polls asks again whether the key may.
+            key_id: Of the API key it came with.
+            address: It came from.
 
         Raises:
             MalformedError: Not such a request.
             OversizeError: Too large, or with too many clients.
         """
         identity, gist = outline.read(body)
-        session = self._known(identity, gist)
+        session = self._known(identity, gist, key_id)
         if session is not None:
             answer, is_steady = session.answer, session.is_steady
         else:
             self.polls += 1
             request = parse_latest_configs_request(body)  # checks its bounds
             session = self._session(identity, request)
-            if session.gist != gist:
+            if session.gist != gist or session.key_id != key_id:
+                session.key_id = key_id
                 session.gist, session.answer = gist, b""
             answer, is_steady = await self._answer(session, request, gist)
+        session.address = address
         if wait_s <= 0 or not is_steady:
             return answer
-        if await self._changed(session, wait_s):
+        if await self._changed(session, wait_s, key_id):
             # The agent may have said more since, on another connection: its newest words count, or the
             # clients it told of meanwhile would be forgotten.
             newest = session.gist or gist
             answer, _ = await self._answer(session, parse_latest_configs_request(newest.request()), newest)
         return answer
 
-    def fast_answer(self, body: bytes) -> bytes | None:
+    def fast_answer(self, body: bytes, key_id: str = "") -> bytes | None:
         """The answer to a request that says what the last one said; None if it wants ``poll``.
 
         Raises:
             MalformedError: Not a protobuf message.
         """
-        session = self._known(*outline.read(body))
+        identity, gist = outline.read(body)
+        session = self._known(identity, gist, key_id)
         return None if session is None else session.answer
 
-    def _known(self, identity: Identity, gist: Gist) -> Session | None:
+    def _known(self, identity: Identity, gist: Gist, key_id: str) -> Session | None:
         """The session whose answer is the one to a request; counts the poll."""
         session = self._by_identity.get(identity)
-        if session is None or not session.answer or session.gist != gist:
+        if session is None or not session.answer or session.gist != gist or session.key_id != key_id:
             return None
         now = session.last_seen = time.time()
         bundle = session.bundle
@@ -196,14 +208,14 @@ class Distributor:
             session.answer, session.is_steady = answer, is_steady
         return answer, is_steady
 
-    async def _changed(self, session: Session, wait_s: float) -> bool:
+    async def _changed(self, session: Session, wait_s: float, key_id: str) -> bool:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        session.waiters.add(waiter)
+        session.waiters[waiter] = key_id
         try:
             await asyncio.wait([waiter], timeout=wait_s)
             return waiter.done() and not waiter.cancelled()
         finally:
-            session.waiters.discard(waiter)
+            session.waiters.pop(waiter, None)
             session.last_seen = time.time()
 
     # What a request says ----------------------------------------------------------------------------
@@ -267,7 +279,10 @@ class Distributor:
             for facts in clients
             if (kept := keeps(facts.language, session.reported.get(facts.client_id, ())))
         }
-        agent = AgentFacts(session.agent_id, host_tags, clients)
+        withdrawn = self.withdrawn.concerns(session.key_id)
+        if withdrawn and self.withdrawn.hurries(session.key_id):
+            held = {}
+        agent = AgentFacts(session.agent_id, host_tags, clients, withdrawn)
         if echo is None:
             return Demand(agent, held, keeping, holds_config=session.config_version)
         return Demand(agent, held, keeping, echo[0], echo[1], max(session.config_version, echo[2]))
@@ -344,6 +359,40 @@ class Distributor:
             for waiter in session.waiters:
                 if not waiter.done():
                     waiter.set_result(None)
+
+    # Withdrawing --------------------------------------------------------------------------------------
+
+    def withdraw(self, withdrawn: Withdrawn) -> None:
+        """From now on these agents, and no others, are to hold nothing; held polls are answered with it."""
+        if withdrawn == self.withdrawn:
+            return
+        self.withdrawn = withdrawn
+        for session in self.sessions.values():
+            before = session.demand
+            if before is None:
+                continue
+            concerned = withdrawn.concerns(session.key_id)
+            if not concerned and not before.agent.withdrawn:
+                continue
+            held = before.held
+            if not before.agent.withdrawn or not concerned:
+                held = {
+                    facts.client_id: self.held[facts.client_id]
+                    for facts in before.agent.clients
+                    if facts.client_id in self.held
+                }
+            if concerned and withdrawn.hurries(session.key_id):
+                held = {}
+            session.demand = replace(before, agent=replace(before.agent, withdrawn=concerned), held=held)
+            session.answer = b""
+        self._reconciler.nudge()
+
+    def end_polls(self, may_poll: Callable[[str], bool]) -> None:
+        """Let held polls go whose key may poll no longer."""
+        for session in self.sessions.values():
+            for waiter, key_id in session.waiters.items():
+                if not may_poll(key_id):
+                    waiter.cancel()
 
     def release_waiters(self) -> None:
         """Let every held poll go with what it has: the server stops."""

@@ -282,4 +282,5 @@ def _agent_row(session: Session) -> rows.AgentRow:
         last_seen_ms=int((time.time() if session.waiters else session.last_seen) * 1000),
         error=session.error,
         director_version=session.director_version,
+        api_key_id=session.key_id,
     )

@@ -65,11 +65,13 @@ class AgentFacts:
     Attributes:
         host_tags: ``key:value``, lower case as sent.
         clients: The live tracers behind it.
+        withdrawn: It is to hold nothing: its view is empty once its clients hold nothing by themselves.
     """
 
     agent_id: str
     host_tags: frozenset[str]
     clients: tuple[ClientFacts, ...]
+    withdrawn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,11 +272,21 @@ class Catalogue:
         if known is None:
             if len(index.outcomes) > 50_000:
                 index.outcomes.clear()  # clients come and go; it fills again
-            known = index.outcomes[key] = self._decide(product, facts, held)
+            known = index.outcomes[key] = self._decide(
+                product, facts, held, self.matching(product, facts)
+            )
         return known
 
-    def _decide(self, product: str, facts: ClientFacts, held: Mapping[str, object]) -> tuple[Content, ...]:
-        matched = self.matching(product, facts)
+    def release(self, product: str, facts: ClientFacts, held: Mapping[str, object]) -> tuple[Content, ...]:
+        """What makes a client give up what it holds by itself: the outcome as if there were no config."""
+        if not held:
+            return ()
+        self._products.setdefault(product, _OneProduct())
+        return self._decide(product, facts, held, ())
+
+    def _decide(
+        self, product: str, facts: ClientFacts, held: Mapping[str, object], matched: Sequence[_Active]
+    ) -> tuple[Content, ...]:
         kind = PRODUCTS[product]
         if not kind.single_file:
             return tuple(item.content for item in matched if item.content is not None)
@@ -365,8 +377,9 @@ class Catalogue:
             if not _can_be_signed(facts.client_id):
                 continue  # nothing could be said that is for this client alone
             mine = held.get(facts.client_id, NOTHING_HELD)
+            outcome = self.release if agent.withdrawn else self.outcome
             found += [
-                (facts, product, self.outcome(product, facts, mine.get(product, {})))
+                (facts, product, outcome(product, facts, mine.get(product, {})))
                 for product in PRODUCTS
                 if product in facts.products
             ]

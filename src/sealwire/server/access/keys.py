@@ -25,7 +25,7 @@ from sealwire.errors import (
 )
 from sealwire.server.access.permissions import Principal, grants_of, known_permission
 from sealwire.server.access.roles import all_grants
-from sealwire.server.store import read, roles, rows, write
+from sealwire.server.store import read, roles, rows, withdrawals, write
 from sealwire.server.store.database import Database
 
 MAX_KEY_CHARS = 200
@@ -40,6 +40,7 @@ class AgentKey:
     key_id: str
     org_id: int
     remote_config: bool
+    revoked: bool = False
 
 
 def digest(secret: str) -> str:
@@ -58,6 +59,8 @@ class Access:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._api: Mapping[str, AgentKey] = {}
+        self._revoked: Mapping[str, AgentKey] = {}
+        self._may_poll: frozenset[str] = frozenset()
         self._application: Mapping[str, Principal] = {}
         self._used: dict[str, int] = {}
         self._application_used: dict[str, int] = {}
@@ -75,6 +78,12 @@ class Access:
             for key in api
             if key.revoked_ms is None
         }
+        self._revoked = {
+            key.sha256: AgentKey(key.key_id, key.org_id, False, revoked=True)
+            for key in api
+            if key.revoked_ms is not None
+        }
+        self._may_poll = frozenset(key.key_id for key in self._api.values() if key.remote_config)
         found: dict[str, Principal] = {}
         for key in application:
             scopes = None if key.scopes is None else frozenset(key.scopes)
@@ -100,6 +109,18 @@ class Access:
         if key is not None:
             self._used[key.key_id] = int(time.time() * 1000)
         return key
+
+    def revoked_key_of(self, sha256: str) -> AgentKey | None:
+        """The revoked API key with this digest, or None; to say why somebody is refused."""
+        return self._revoked.get(sha256)
+
+    def may_poll(self, key_id: str) -> bool:
+        """Whether this API key is live and has the Remote Configuration scope."""
+        return key_id in self._may_poll
+
+    def last_used_ms(self, key: rows.ApiKeyRow) -> int | None:
+        """When an API key was last used, what is not written yet included."""
+        return max(filter(None, (key.last_used_ms, self._used.get(key.key_id))), default=None)
 
     def principal(self, secret: str) -> Principal:
         """Who holds this application key.
@@ -150,6 +171,8 @@ class Access:
         )
         scope = "with" if remote_config else "without"
         with self._database.write() as c:
+            if remote_config:
+                withdrawals.require_switched_on(c, org_id)
             write.add_api_key(c, row)
             write.add_audit(
                 c, org_id, at_ms=now_ms, actor=by, action="api_key.created", subject=f"key {row.key_id}",
@@ -166,28 +189,42 @@ class Access:
         if name is not None:
             values["name"] = _checked_name(name)
         if remote_config is not None:
-            values["remote_config"] = remote_config
+            # Whichever it shall be: a withdrawal on the way there ends with it.
+            values |= {"remote_config": remote_config, "withdrawing_ms": None, "then_revoked": False}
         if not values:
             raise InvalidChangeError(
                 "Nothing to change.", problems=(Problem("$", "give name or remote_config"),)
             )
         _check_id(key_id)
         with self._database.write() as c:
+            before = withdrawals.live_api_key(c, org_id, key_id)
+            if remote_config:
+                withdrawals.require_switched_on(c, org_id)
             write.change_api_key(c, org_id, key_id, **values)
             write.add_audit(
                 c, org_id, at_ms=now_ms, actor=by, action="api_key.changed", subject=f"key {key_id}",
-                summary="Changed an API key", detail=values,
+                summary=_what_changed(before, name=name, remote_config=remote_config),
+                detail={
+                    field: {"from": getattr(before, field), "to": values[field]}
+                    for field in ("name", "remote_config")
+                    if field in values
+                },
             )  # fmt: skip
         self.reload()
 
     def revoke_api_key(self, org_id: int, key_id: str, *, by: str, now_ms: int) -> None:
-        """Revoke a key for good."""
+        """Revoke a key for good; one that is revoked stays as it is."""
         _check_id(key_id)
         with self._database.write() as c:
-            write.change_api_key(c, org_id, key_id, revoked_ms=now_ms)
+            key = withdrawals.api_key(c, org_id, key_id)
+            if key.revoked_ms is not None:
+                return
+            write.change_api_key(
+                c, org_id, key_id, revoked_ms=now_ms, withdrawing_ms=None, then_revoked=False
+            )
             write.add_audit(
                 c, org_id, at_ms=now_ms, actor=by, action="api_key.revoked", subject=f"key {key_id}",
-                summary="Revoked an API key",
+                summary=f"Revoked the API key {key.name}",
             )  # fmt: skip
         self.reload()
 
@@ -298,6 +335,17 @@ def new_application_key() -> str:
 
 
 _ID = re.compile(r"[0-9a-f]{12}", re.ASCII)
+
+
+def _what_changed(key: rows.ApiKeyRow, *, name: str | None, remote_config: bool | None) -> str:
+    done = []
+    if name is not None and name != key.name:
+        done.append(f"renamed it {name.strip()}")
+    if remote_config is True and key.withdrawing_ms is not None:
+        done.append("let its agents keep their configs")
+    elif remote_config is not None and remote_config != key.remote_config:
+        done.append(f"{'gave it' if remote_config else 'took'} the Remote Configuration scope")
+    return f"API key {key.name}: {' and '.join(done) or 'nothing new'}"
 
 
 def _check_id(key_id: str) -> None:

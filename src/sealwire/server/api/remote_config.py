@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
 
 from sealwire.errors import OversizeError, SealwireError, UnavailableError, UntrustedError
 from sealwire.server.access import Access, AgentKey, digest_sent
+from sealwire.server.connection import Connection
 from sealwire.server.tenant import Tenant
 from sealwire.wire import remoteconfig_pb2 as pb
 from sealwire.wire.limits import MAX_LATEST_CONFIGS_REQUEST_BYTES
@@ -30,6 +32,21 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _PROTOBUF = (b"content-type", b"application/x-protobuf")
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 _ANSWERED = ("configurations", 200)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an agent is refused.
+
+    Attributes:
+        key: Its API key; None when nobody knows it, so that it belongs to no organisation.
+        state: How the agent stands then.
+        text: Said to the agent, and to people.
+    """
+
+    key: AgentKey | None
+    state: Connection
+    text: str
 
 
 class _Handler(Protocol):
@@ -64,17 +81,21 @@ class MachineApi:
         if scope["method"] != "POST":
             await self._refuse(send, "configurations", 405, "POST a LatestConfigsRequest.")
             return
-        key = self._access.agent_key(secret.decode("latin-1"))
+        sha256 = digest_sent(secret.decode("latin-1"))
+        key = self._access.agent_key_of(sha256)
         tenant = self._admitted(key)
         if key is None or tenant is None:
-            await self._refuse(send, "configurations", 401, _why_not(key))
+            await self._refuse(send, "configurations", 401, self._refusal(sha256).text)
             return
         try:
             if length > MAX_LATEST_CONFIGS_REQUEST_BYTES:
                 raise OversizeError(f"The request may have {MAX_LATEST_CONFIGS_REQUEST_BYTES} bytes.")
             body = await _read(receive)
             wait_s = min(int(wait), self._max_wait_s) if wait.isdigit() and len(wait) < 4 else 0
-            answer = await tenant.distributor.poll(body, wait_s=float(wait_s))
+            client = scope.get("client")
+            answer = await tenant.distributor.poll(
+                body, wait_s=float(wait_s), key_id=key.key_id, address=client[0] if client else ""
+            )
         except UnavailableError as error:
             await self._refuse(
                 send,
@@ -91,6 +112,10 @@ class MachineApi:
         except SealwireError as error:
             log.error("poll failed", code=error.code, reason=error.public, detail=error.detail)
             await self._refuse(send, "configurations", 500, error.public)
+            return
+        if self._admitted(self._access.agent_key_of(sha256)) is not tenant:
+            # While it was held the key was revoked or lost its scope, or the organisation was switched off.
+            await self._refuse(send, "configurations", 401, self._refusal(sha256).text)
             return
         self.answers[_ANSWERED] += 1
         headers = [_PROTOBUF, (b"content-length", b"%d" % len(answer))]
@@ -109,11 +134,11 @@ class MachineApi:
     def quick(self, sha256: str, body: bytes) -> bytes | None:
         """The answer to a poll that says what the last one said, else None; nothing is refused here."""
         key = self._access.agent_key_of(sha256)
-        tenant = self._tenants.get(key.org_id) if key is not None and key.remote_config else None
-        if tenant is None:
+        tenant = self._admitted(key)
+        if key is None or tenant is None:
             return None
         try:
-            answer = tenant.distributor.fast_answer(body)
+            answer = tenant.distributor.fast_answer(body, key.key_id)
         except UntrustedError:
             return None
         if answer is not None:
@@ -121,19 +146,20 @@ class MachineApi:
         return answer
 
     async def _org(self, scope: Scope, receive: Receive, send: Send) -> None:
-        key = self._access.agent_key(_header(scope, b"dd-api-key"))
-        tenant = self._admitted(key)
+        sha256 = digest_sent(_header(scope, b"dd-api-key"))
+        tenant = self._admitted(self._access.agent_key_of(sha256))
         if tenant is None:
-            await self._refuse(send, "org", 401, _why_not(key))
+            await self._refuse(send, "org", 401, self._refusal(sha256).text)
             return
         message = pb.OrgDataResponse(uuid=tenant.organisation.uuid)
         await self._say(send, "org", message.SerializeToString())
 
     async def _status(self, scope: Scope, receive: Receive, send: Send) -> None:
-        key = self._access.agent_key(_header(scope, b"dd-api-key"))
+        sha256 = digest_sent(_header(scope, b"dd-api-key"))
+        key = self._access.agent_key_of(sha256)
         tenant = None if key is None else self._tenants.get(key.org_id)
         if key is None or tenant is None:
-            await self._refuse(send, "status", 401, _why_not(key))
+            await self._refuse(send, "status", 401, self._refusal(sha256).text)
             return
         message = pb.OrgStatusResponse(
             enabled=tenant.organisation.remote_config, authorized=key.remote_config
@@ -141,7 +167,25 @@ class MachineApi:
         await self._say(send, "status", message.SerializeToString())
 
     def _admitted(self, key: AgentKey | None) -> Tenant | None:
-        return self._tenants.get(key.org_id) if key is not None and key.remote_config else None
+        if key is None or not key.remote_config:
+            return None
+        tenant = self._tenants.get(key.org_id)
+        return tenant if tenant is not None and tenant.organisation.remote_config else None
+
+    def _refusal(self, sha256: str) -> Refusal:
+        """Why a key may not poll; only asked when it may not."""
+        key = self._access.agent_key_of(sha256)
+        if key is None:
+            revoked = self._access.revoked_key_of(sha256)
+            if revoked is not None:
+                return Refusal(revoked, Connection.REVOKED, "This API key was revoked.")
+            return Refusal(None, Connection.UNAUTHORIZED, "This API key is not known here.")
+        tenant = self._tenants.get(key.org_id)
+        if tenant is not None and not tenant.organisation.remote_config:
+            return Refusal(key, Connection.UNAUTHORIZED, "Remote Configuration is off for this organisation.")
+        return Refusal(
+            key, Connection.UNAUTHORIZED, "This API key does not carry the Remote Configuration scope."
+        )
 
     async def _say(self, send: Send, route: str, body: bytes) -> None:
         self.answers[route, 200] += 1
@@ -160,12 +204,6 @@ class MachineApi:
             all_headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": all_headers})
         await send({"type": "http.response.body", "body": body})
-
-
-def _why_not(key: AgentKey | None) -> str:
-    if key is None:
-        return "This API key is not known here."
-    return "This API key does not carry the Remote Configuration scope."
 
 
 def _header(scope: Scope, wanted: bytes) -> str:

@@ -245,6 +245,7 @@ def agents(c: sa.Connection, org_id: int) -> list[rows.AgentRow]:
             last_seen_ms=row.last_seen_ms,
             error=row.error,
             director_version=row.director_version,
+            api_key_id=row.api_key_id,
         )
         for row in result
     ]

@@ -117,7 +117,12 @@ class LedgerRow:
 
 @dataclass(frozen=True, slots=True)
 class ApiKeyRow:
-    """An API key without its secret."""
+    """An API key without its secret.
+
+    Attributes:
+        withdrawing_ms: Since when what its agents hold is being withdrawn, before its scope is taken.
+        then_revoked: It is revoked after that, and does not only lose its scope.
+    """
 
     key_id: str
     org_id: int
@@ -130,6 +135,7 @@ class ApiKeyRow:
     last_used_ms: int | None
     revoked_ms: int | None
     withdrawing_ms: int | None = None
+    then_revoked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +165,7 @@ class ApplicationKeyRow:
 
 @dataclass(frozen=True, slots=True)
 class AgentRow:
-    """An agent as last seen."""
+    """An agent as last seen; ``api_key_id`` is of the API key it last asked with, empty when not known."""
 
     agent_id: str
     hostname: str
@@ -169,6 +175,7 @@ class AgentRow:
     last_seen_ms: int
     error: str
     director_version: int
+    api_key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +219,9 @@ class AuditRow:
     subject: str
     summary: str
     detail: Mapping[str, Any]
+    context: Mapping[str, str] = field(default_factory=dict)
+    prev_sha256: str | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +229,6 @@ class AlarmRow:
     """Something a person must look at."""
 
     id: int
-    context: Mapping[str, str] = field(default_factory=dict)
-    prev_sha256: str | None = None
-    sha256: str | None = None
     org_id: int
     at_ms: int
     kind: str

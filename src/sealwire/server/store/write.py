@@ -360,6 +360,7 @@ def put_agents(c: sa.Connection, org_id: int, agents: Iterable[rows.AgentRow]) -
             "last_seen_ms": agent.last_seen_ms,
             "error": agent.error,
             "director_version": agent.director_version,
+            "api_key_id": agent.api_key_id,
         }
         for agent in agents
     ]
