@@ -28,6 +28,7 @@ from sealwire.agent.answer import answer
 from sealwire.agent.relay import ENDPOINTS, MAX_UPLOAD_BYTES, Relay, kind_of
 from sealwire.agent.roster import Arrival, Roster
 from sealwire.agent.settings import AgentSettings
+from sealwire.agent.sights import Sights
 from sealwire.agent.trusted import Trusted
 from sealwire.clock import utc_now
 from sealwire.errors import MalformedError, OversizeError, SettingsError, UntrustedError
@@ -180,6 +181,7 @@ class LocalServer:
         settings: Of the agent.
         polls: None where Remote Configuration is off.
         relay: Takes uploads.
+        sights: Who looks at uploads as they pass; None for nobody.
         status: Makes the status document, JSON bytes.
         metrics: Makes the metrics text.
         ready: Whether applications get what they should.
@@ -194,11 +196,13 @@ class LocalServer:
         status: Callable[[], bytes],
         metrics: Callable[[], str],
         ready: Callable[[], bool],
+        sights: Sights | None = None,
     ) -> None:
         self.listening: tuple[str, ...] = ()
         self._settings = settings
         self._polls = polls
         self._relay = relay
+        self._sights = sights
         self._status = status
         self._metrics = metrics
         self._ready = ready
@@ -274,13 +278,19 @@ class LocalServer:
             if path == "/info":
                 return self._reply(200, self._info, _JSON)
             if (kind := kind_of(path)) is not None:
-                return self._reply(200, await self._relay.take(kind, request.content), _JSON)
+                return self._reply(200, await self._upload(kind, request), _JSON)
             return self._people(request, path)
         except OversizeError as error:
             response = self._reply(413, error.public.encode(), _TEXT)
             # What was not read must not be taken for the next request.
             response.force_close()
             return response
+
+    async def _upload(self, kind: str, request: BaseRequest) -> bytes:
+        sight = None
+        if self._sights is not None:
+            sight = self._sights.at(request.path, request.headers, length=request.content_length)
+        return await self._relay.take(kind, request.content, sight=sight)
 
     async def _config(self, request: BaseRequest) -> web.Response:
         if self._polls is None:

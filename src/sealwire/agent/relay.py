@@ -1,13 +1,14 @@
 """What applications send: taken, counted, answered so that tracers are content.
 
 Hides which paths tracers upload to and what each wants to hear. Bodies are read to their end, so that
-connections stay usable, and not kept. Invariants: no body above the limit is read further; nothing here
-looks into a body.
+connections stay usable, and not kept; one that somebody wants to look at (``sights``) is handed over once.
+Invariants: no body above the limit is read further; nothing here looks into a body.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aiohttp import StreamReader
@@ -53,6 +54,21 @@ def kind_of(path: str) -> str | None:
     return next((kind for prefix, kind in _BELOW.items() if path.startswith(prefix)), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Somebody who looks at an upload.
+
+    Attributes:
+        look: Called with the whole body; never raises and never takes long.
+        limit: The most bytes it wants.
+        pass_over: Called instead where there are more.
+    """
+
+    look: Callable[[bytes], None]
+    limit: int
+    pass_over: Callable[[], None]
+
+
 @dataclass(slots=True)
 class Relay:
     """What was taken so far, by kind."""
@@ -61,8 +77,13 @@ class Relay:
     size: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
 
-    async def take(self, kind: str, content: StreamReader) -> bytes:
+    async def take(self, kind: str, content: StreamReader, *, sight: Sight | None = None) -> bytes:
         """Read an upload to its end and count it.
+
+        Args:
+            kind: What is uploaded.
+            content: The body.
+            sight: Who wants to look at it; it is kept no longer than that takes.
 
         Returns:
             What its sender wants to hear.
@@ -71,11 +92,21 @@ class Relay:
             OversizeError: It is larger than the limit; the rest was not read.
         """
         size = 0
+        chunks: list[bytes] = []
         async for chunk in content.iter_any():
             size += len(chunk)
+            if sight is not None:
+                if size <= sight.limit:
+                    chunks.append(chunk)
+                else:
+                    chunks.clear()
+                    sight.pass_over()
+                    sight = None
             if size > MAX_UPLOAD_BYTES:
                 self.refused[kind] += 1
                 raise OversizeError(f"at most {MAX_UPLOAD_BYTES} bytes are taken")
         self.requests[kind] += 1
         self.size[kind] += size
+        if sight is not None:
+            sight.look(b"".join(chunks))
         return _ANSWERS.get(kind, _NOTHING)
