@@ -14,8 +14,8 @@ from sealwire.server.store.database import Database
 
 ORG, OTHER = 1, 2
 HOOK = store.WebhookRow(
-    ORG, "0123456789abcdef", "Plauderei ✓", "https://chat.example.org/", ("agent.error",), b"\x00\xff", True, 1,
-    "ann",
+    ORG, "0123456789abcdef", "Plauderei ✓", "https://chat.example.org/", ("agent.error",), b"\x00\xff", True,
+    1, "ann",
 )  # fmt: skip
 
 
