@@ -38,7 +38,16 @@ class Field(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Term(Generic[T]):
+class Term(Generic[T]):
+    """One thing that must hold.
+
+    Attributes:
+        name: Of the field; empty for a word without one.
+        values: What may be, as typed or, where a field lists its values, as meant: for who asks a database.
+    """
+
+    name: str
+    values: tuple[str, ...]
     negated: bool
     fields: tuple[Field[T], ...]
     exact: frozenset[str]
@@ -58,7 +67,7 @@ class Filter(Generic[T]):
     """What was typed, understood."""
 
     text: str
-    terms: tuple[_Term[T], ...] = ()
+    terms: tuple[Term[T], ...] = ()
     problems: tuple[Problem, ...] = field(default=())
 
     def matches(self, row: T) -> bool:
@@ -80,7 +89,7 @@ class Grammar(Generic[T]):
             return Filter(text[:MAX_CHARS], (), (Problem("filter", f"at most {MAX_CHARS} characters"),))
         if text.count('"') % 2:
             return Filter(text, (), (Problem("filter", "a quotation mark is not closed"),))
-        terms: list[_Term[T]] = []
+        terms: list[Term[T]] = []
         problems: list[Problem] = []
         for match in _TERM.finditer(text):
             if not match[0]:
@@ -91,24 +100,24 @@ class Grammar(Generic[T]):
                     problems.append(Problem("-", "a minus needs something after it"))
                     continue
                 pattern = re.compile(re.escape(value.casefold()).replace(r"\*", ".*"))
-                terms.append(_Term(bool(match["minus"]), self._names, frozenset(), (pattern,)))
+                terms.append(Term("", (value,), bool(match["minus"]), self._names, frozenset(), (pattern,)))
                 continue
             problem = self._term(name.lower(), value, bool(match["minus"]), terms)
             if problem:
                 problems.append(Problem(f"{name}:", problem))
         return Filter(text, tuple(terms), tuple(problems))
 
-    def _term(self, name: str, value: str, negated: bool, terms: list[_Term[T]]) -> str | None:
+    def _term(self, name: str, value: str, negated: bool, terms: list[Term[T]]) -> str | None:
         asked = self.fields.get(name)
         if asked is None:
             near = difflib.get_close_matches(name, self.fields, n=1)
             hint = f"Did you mean {near[0]}? " if near else ""
             return f"There is no field {name}. {hint}There are {', '.join(self.fields)}."
-        wanted = [part.strip().casefold() for part in value.split(",") if part.strip()]
-        if not wanted:
+        typed = [part.strip() for part in value.split(",") if part.strip()]
+        if not typed:
             return f"{name} needs a value, as in {name}:{_example(asked)}."
         exact, patterns = set(), []
-        for one in wanted:
+        for one in map(str.casefold, typed):
             if asked.values is not None:
                 meant = asked.values.get(one)
                 if meant is None:
@@ -120,7 +129,8 @@ class Grammar(Generic[T]):
                 patterns.append(re.compile(translate(one.replace("?", "[?]"))))
             else:
                 exact.add(one)
-        terms.append(_Term(negated, (asked,), frozenset(exact), tuple(patterns)))
+        values = tuple(typed) if asked.values is None else tuple(sorted(exact))
+        terms.append(Term(name, values, negated, (asked,), frozenset(exact), tuple(patterns)))
         return None
 
 

@@ -96,6 +96,72 @@ def page(
             start = max(0, end - size)
             end = max(end, min(size, len(ordered)))
     shown = ordered[start:end]
+    return _linked(
+        shown, columns, path, query, default_sort, asked, name, descends,
+        place(shown[0]) if start > 0 and shown else None,
+        place(shown[-1]) if end < len(ordered) and shown else None,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The part of a table that an address asks for, for who sorts and cuts elsewhere.
+
+    Attributes:
+        name: The column to sort by.
+        after, before: Where the page begins or ends: the sorted value and the id of the row beside it.
+    """
+
+    name: str
+    descends: bool
+    after: tuple[Value, str] | None
+    before: tuple[Value, str] | None
+
+
+def asked_for(query: Mapping[str, str], kinds: Mapping[str, type], *, default_sort: str) -> Slice:
+    """What an address asks for; ``kinds`` are the columns that can be sorted by, and what is in them."""
+    asked = query.get("sort", default_sort)
+    if asked.removeprefix("-") not in kinds:
+        asked = default_sort
+    name = asked.removeprefix("-")
+    after, before = _read(query.get("after", ""), kinds[name]), _read(query.get("before", ""), kinds[name])
+    return Slice(name, asked.startswith("-"), after, None if after is not None else before)
+
+
+def of_slice(
+    rows: Sequence[T],
+    columns: Mapping[str, Column[T]],
+    part: Slice,
+    *,
+    path: str,
+    query: Mapping[str, str],
+    default_sort: str,
+    previous: tuple[Value, str] | None,
+    following: tuple[Value, str] | None,
+) -> Page[T]:
+    """A page of rows that were sorted and cut elsewhere.
+
+    Args:
+        previous, following: The places at its edges, None where nothing comes before or after.
+    """
+    asked = ("-" if part.descends else "") + part.name
+    return _linked(
+        rows, columns, path, query, default_sort, asked, part.name, part.descends, previous, following
+    )
+
+
+def _linked(
+    shown: Sequence[T],
+    columns: Mapping[str, Column[T]],
+    path: str,
+    query: Mapping[str, str],
+    default_sort: str,
+    asked: str,
+    name: str,
+    descends: bool,
+    previous: tuple[Value, str] | None,
+    following: tuple[Value, str] | None,
+) -> Page[T]:
     kept = {k: v for k, v in query.items() if k not in ("sort", "after", "before") and v}
 
     def link(**more: str) -> str:
@@ -115,8 +181,8 @@ def page(
     return Page(
         tuple(shown),
         headings,
-        link(sort=present, before=_write(place(shown[0]))) if start > 0 and shown else None,
-        link(sort=present, after=_write(place(shown[-1]))) if end < len(ordered) and shown else None,
+        None if previous is None else link(sort=present, before=_write(previous)),
+        None if following is None else link(sort=present, after=_write(following)),
     )
 
 
@@ -148,5 +214,9 @@ def _read(text: str, kind: type) -> tuple[Value, str] | None:
         value, identity = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (ValueError, TypeError, binascii.Error):
         return None
+    if isinstance(value, bool) or not isinstance(identity, str) or "\0" in identity:
+        return None
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return None  # no database has such a number
     same = isinstance(value, kind) or (kind in (int, float) and isinstance(value, int | float))
-    return (value, identity) if same and isinstance(identity, str) else None
+    return (value, identity) if same and not (isinstance(value, str) and "\0" in value) else None
