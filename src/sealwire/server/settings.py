@@ -12,7 +12,7 @@ import os
 import socket
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,14 @@ class ServerSettings:
         public_url: How agents and people reach this server; empty means from ``listen`` and ``port``.
         webhook_networks: Networks besides public addresses that webhooks may call, such as 10.0.0.0/8.
         log_level: debug, info, warning, error.
+        oidc_issuer: A provider of OpenID Connect people may sign in with, as its URL; empty: none.
+        oidc_client_id, oidc_client_secret, oidc_client_secret_file: As registered there, with the redirect
+            address ``<public_url>/sign-in/oidc/callback``; a public client has no secret.
+        oidc_name: What the button calls it.
+        oidc_default_role: ``read_only``, ``standard`` or the id of a role: whom nobody invited joins the
+            first organisation with it. Empty: only people who were invited come in.
+        oidc_allowed_domains: Who comes has a verified email of one of these; empty: of any. With
+            oidc_default_role it must be set; ``*`` is any.
     """
 
     data_dir: Path
@@ -65,6 +73,13 @@ class ServerSettings:
     public_url: str = ""
     webhook_networks: tuple[str, ...] = ()
     log_level: str = "info"
+    oidc_issuer: str = ""
+    oidc_client_id: str = ""
+    oidc_client_secret: str = field(default="", repr=False)
+    oidc_client_secret_file: str = ""
+    oidc_name: str = "single sign-on"
+    oidc_default_role: str = ""
+    oidc_allowed_domains: tuple[str, ...] = ()
 
     @property
     def engine_url(self) -> str:
@@ -215,3 +230,29 @@ def _check(settings: ServerSettings) -> None:
         raise SettingsError(f"listen takes an IP address, not {settings.listen!r}.") from error
     if settings.log_level not in ("debug", "info", "warning", "error"):
         raise SettingsError("log_level is one of debug, info, warning, error.")
+    _check_oidc(settings)
+
+
+def _check_oidc(settings: ServerSettings) -> None:
+    if not settings.oidc_issuer:
+        given = [name for name in ("oidc_client_id", "oidc_default_role") if getattr(settings, name)]
+        if given:
+            raise SettingsError(f"{given[0]} is set, and oidc_issuer is not: set it to the provider's URL.")
+        return
+    parts = urlsplit(settings.oidc_issuer)
+    on_this_machine = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
+        raise SettingsError("oidc_issuer takes the provider's URL, such as https://id.example.org.")
+    if parts.scheme != "https" and not (parts.scheme == "http" and on_this_machine):
+        raise SettingsError("oidc_issuer begins with https: whoever is on the way could be anybody else.")
+    if not settings.oidc_client_id:
+        raise SettingsError("oidc_issuer needs oidc_client_id: register this server with the provider.")
+    if settings.oidc_client_secret and settings.oidc_client_secret_file:
+        raise SettingsError("Set oidc_client_secret or oidc_client_secret_file, not both.")
+    if settings.oidc_default_role == "admin":
+        raise SettingsError("oidc_default_role must not be admin: give that role to people one by one.")
+    if settings.oidc_default_role and not settings.oidc_allowed_domains:
+        raise SettingsError(
+            "oidc_default_role lets people in whom nobody invited: say of which domains their email is in "
+            'oidc_allowed_domains, such as example.org, or "*" for all that the provider lets in.'
+        )
