@@ -32,8 +32,8 @@ from litestar.types import ASGIApp
 
 from sealwire import __version__
 from sealwire.errors import SealwireError, SettingsError
-from sealwire.server import access, backup, settings
-from sealwire.server.api import admin, fast_lane, problems
+from sealwire.server import access, audit, backup, settings
+from sealwire.server.api import admin, fast_lane, problems, requests
 from sealwire.server.api.remote_config import MachineApi, Receive, Scope, Send
 from sealwire.server.control_plane import ControlPlane
 from sealwire.server.metrics import render
@@ -81,6 +81,7 @@ def build(plane: ControlPlane) -> tuple[Any, MachineApi]:
         experimental_features=list[ExperimentalFeatures](),
     )
     routes = machine.routes
+    of_people = requests.in_context(people, plane.trail.refusals)  # type: ignore[arg-type]
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -88,7 +89,7 @@ def build(plane: ControlPlane) -> tuple[Any, MachineApi]:
             if handler is not None:
                 await handler(scope, receive, send)
                 return
-        await people(scope, receive, send)  # type: ignore[arg-type]
+        await of_people(scope, receive, send)
 
     return application, machine
 
@@ -231,6 +232,8 @@ def _main(argv: Sequence[str]) -> int:
     }
     chosen = settings.load(overrides, os.environ)
     _configure_logging(chosen.log_level)
+    if arguments.command not in ("server", "run"):
+        audit.on_the_command_line()
     if arguments.command == "backup":
         print(backup.backup(chosen, arguments.file))  # noqa: T201 - the command's answer
         return 0

@@ -43,6 +43,7 @@ class Context:
         actor_type: One of the words above.
         actor_id: Of the user, or of the key; never a secret.
         user_id: Of the user a key belongs to.
+        actor, org_id: Who, for refusals; None while nobody knows.
         path: Of a route that nobody passes without a permission as it was asked for; of the others the first
             part only, because links that work once are in the rest.
         refusals: Where refusals of this request are counted.
@@ -57,6 +58,7 @@ class Context:
     method: str = ""
     path: str = ""
     actor: str = ""
+    org_id: int | None = None
     refusals: Refusals | None = None
 
     def to_dict(self) -> dict[str, str]:
@@ -68,7 +70,7 @@ class Context:
 
     def identify(self, principal: Principal, *, path: str) -> None:
         """It is known now who asks, for what."""
-        self.actor = principal.user
+        self.actor, self.org_id = principal.user, principal.org_id
         self.actor_type = APPLICATION_KEY if principal.key_id else USER
         self.actor_id = principal.key_id or principal.user_id
         self.user_id = principal.user_id
@@ -194,6 +196,11 @@ class Refusals:
             return True
         return sum(key[0] == org_id for key in self._windows) >= MAX_WINDOWS
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is anything to do for ``flush``."""
+        return bool(self._windows)
+
     def flush(self, *, everything: bool = False) -> None:
         """Write what is due (blocking): the first of its kind at once, then one row a minute."""
         with self._writing:
@@ -247,12 +254,14 @@ def refused(org_id: int, *, actor: str, action: str, subject: str, summary: str)
         refusals.note(org_id, actor=actor, action=action, subject=subject, summary=summary)
 
 
-def refused_access(principal: Principal, error: NotPermittedError) -> None:
+def refused_access(error: NotPermittedError) -> None:
     """Note that somebody who is signed in asked for what they may not do."""
     found = context()
+    if found.org_id is None:
+        return
     what = f"permission {error.permission}" if error.permission else f"{found.method} {found.path}"
     refused(
-        principal.org_id, actor=principal.user, action="access.refused", subject=what,
+        found.org_id, actor=found.actor, action="access.refused", subject=what,
         summary=f"Refused {found.method} {found.path}: {error.public}",
     )  # fmt: skip
 

@@ -23,10 +23,10 @@ import sqlalchemy as sa
 
 from sealwire import __version__
 from sealwire.clock import utc_now
-from sealwire.errors import SettingsError
+from sealwire.errors import SettingsError, UnavailableError
 from sealwire.server.publish import jump_sequences
 from sealwire.server.settings import ServerSettings
-from sealwire.server.store import read, write
+from sealwire.server.store import audit, read, write
 from sealwire.server.store.database import Database
 
 # At one publication a second, eleven days of history that a backup may lack; 2^53 holds nine billion such.
@@ -47,6 +47,7 @@ def backup(settings: ServerSettings, file: Path) -> str:
     if not settings.database_url and not database_file.exists():
         raise SettingsError(f"There is no database in {settings.data_dir}.")
     database = Database(settings.engine_url)
+    _note_backup(database, file)
     with tempfile.TemporaryDirectory(dir=file.resolve().parent) as folder:
         copy = Path(folder) / "sealwire.db"
         database.backup_to(copy)
@@ -117,6 +118,17 @@ def restore(settings: ServerSettings, file: Path, *, force: bool) -> str:
     return f"Restored {domains} organisation(s) from {file}; versions were moved forward by {JUMP}."
 
 
+def _note_backup(database: Database, file: Path) -> None:
+    """Put the backup into every audit trail; one of a database that waits for an upgrade is taken without."""
+    now_ms = int(utc_now().timestamp() * 1000)
+    with contextlib.suppress(UnavailableError), database.write() as c:
+        for one in read.organisations(c):
+            write.add_audit(
+                c, one.org_id, at_ms=now_ms, actor="backup", action="server.backed_up",
+                subject=file.name[:300], summary="Wrote a backup of the database and the wrapped root keys",
+            )  # fmt: skip
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -152,10 +164,14 @@ def _move_forward(database_file: Path, backup_file: Path) -> int:
                 config_above=domain.config_version + JUMP,
             )
             with database.write() as c:
+                head = audit.head(c, org_id)
+                events = 0 if head is None else head.events
                 write.add_audit(
                     c, org_id, at_ms=now_ms, actor="restore", action="server.restored",
                     subject=backup_file.name[:300],
-                    summary=f"Restored a backup; versions continue above {domain.director_version + JUMP}",
+                    summary=f"Restored a backup: versions continue above {domain.director_version + JUMP}, "
+                    f"this trail after event number {events} of the backup",
+                    detail={"events": events, "head": "" if head is None else head.sha256},
                 )  # fmt: skip
         database.checkpoint()
     except sa.exc.DatabaseError as error:

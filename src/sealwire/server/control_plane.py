@@ -12,7 +12,7 @@ import structlog
 from sealwire import __version__
 from sealwire.clock import utc_now
 from sealwire.errors import SealwireError
-from sealwire.server import backup, certificate, organisation
+from sealwire.server import audit, backup, certificate, organisation
 from sealwire.server.access import Access
 from sealwire.server.access.roles import Roles
 from sealwire.server.keyring import Keyring
@@ -21,6 +21,7 @@ from sealwire.server.settings import ServerSettings
 from sealwire.server.store import read, rows
 from sealwire.server.store.database import Database
 from sealwire.server.tenant import Tenant
+from sealwire.server.trail import Trail
 
 log = structlog.get_logger()
 
@@ -49,6 +50,7 @@ class ControlPlane:
                     self.database, self.keyring, name=settings.organisation, by="first start", now=clock()
                 )
             ]
+        self.trail = Trail(self.database, clock)
         self.access = Access(self.database)
         self.roles = Roles(self.database, self.access.reload)
         self.sessions = Sessions(self.access)
@@ -81,6 +83,9 @@ class ControlPlane:
         for tenant in self.tenants.values():
             tenant.start()
         self._tasks.append(asyncio.create_task(self._keys(), name="keys"))
+        self._tasks.append(asyncio.create_task(self.trail.write_refusals(), name="refusals"))
+        verifying = self.trail.keep_verifying(lambda: tuple(self.tenants))
+        self._tasks.append(asyncio.create_task(verifying, name="audit chains"))
 
     async def stop(self) -> None:
         """End every loop; what is queued is written."""
@@ -90,6 +95,7 @@ class ControlPlane:
         for tenant in self.tenants.values():
             await tenant.stop()
         self.access.flush_use()
+        self.trail.close()
         self.database.close()
         os.close(self._lock)
 
@@ -118,6 +124,6 @@ class ControlPlane:
             return self._add(row), secret
 
         tenant, secret = await asyncio.to_thread(make)
-        tenant.start()
+        audit.outside_requests(tenant.start)
         log.info("organisation made", org=tenant.organisation.org_id)
         return tenant.organisation, secret

@@ -17,7 +17,8 @@ from litestar.di import NamedDependency, Provide
 from litestar.handlers import BaseRouteHandler
 from litestar.types import ControllerRouterHandler
 
-from sealwire.errors import NotFoundError, NotPermittedError
+from sealwire.errors import NotFoundError, NotPermittedError, UnauthenticatedError
+from sealwire.server import audit
 from sealwire.server.access import Principal
 from sealwire.server.access.permissions import SIGNED_IN
 from sealwire.server.control_plane import ControlPlane
@@ -41,12 +42,26 @@ def permitted(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRoute
     if session and not secret:
         principal = plane.sessions.principal(session, now=time.monotonic())
         if principal is not None and connection.scope.get("method", "GET") not in ("GET", "HEAD", "OPTIONS"):
+            audit.context().identify(principal, path=connection.scope["path"])
             from_own_page(connection)
     if principal is None:
-        principal = plane.access.principal(secret)
+        principal = _by_key(plane, secret)
+    audit.context().identify(principal, path=connection.scope["path"])
     # The framework's own answer to OPTIONS declares none, and gives nothing.
     principal.require(handler.opt.get("permission", SIGNED_IN))
     connection.state.principal = principal
+
+
+def _by_key(plane: ControlPlane, secret: str) -> Principal:
+    try:
+        return plane.access.principal(secret)
+    except UnauthenticatedError:
+        if secret:  # Attack: guessing. Whose organisation it was meant for nobody knows.
+            audit.refused(
+                min(plane.tenants), actor="(unknown key)", action="access.refused",
+                subject="application key", summary="Refused an application key that is not known here",
+            )  # fmt: skip
+        raise
 
 
 def session_cookie(connection: ASGIConnection[Any, Any, Any, Any]) -> str:

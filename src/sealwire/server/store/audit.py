@@ -230,6 +230,88 @@ def _hashed(event_id: int, org: str, event: NewEvent, previous: str) -> dict[str
 # Reading ----------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """One thing that must hold of an event, or must not; any of the values will do.
+
+    Attributes:
+        field: ``actor``, ``action``, ``subject``, ``address``, ``request``; empty for any text of it.
+        values: ``*`` stands for anything; without a field, anything may stand around them too.
+    """
+
+    field: str
+    values: tuple[str, ...]
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """Which events are looked for: all of it must hold; the times are included and excluded."""
+
+    sought: tuple[Sought, ...] = ()
+    from_ms: int | None = None
+    until_ms: int | None = None
+
+
+EVERYTHING = Criteria()
+
+
+def find(
+    c: sa.Connection,
+    org_id: int,
+    criteria: Criteria = EVERYTHING,
+    *,
+    limit: int,
+    before: int | None = None,
+    after: int | None = None,
+) -> list[rows.AuditRow]:
+    """Events, newest first; ``before`` and ``after`` are ids that a page ends and begins at.
+
+    With ``after`` the page is the one next to it, so the oldest of what is newer.
+    """
+    a = t.audit_events.c
+    query = sa.select(t.audit_events).where(a.org_id == org_id, *_conditions(criteria)).limit(limit)
+    if after is not None:
+        newer = c.execute(query.where(a.id > after).order_by(a.id)).all()
+        return [row_of(row) for row in reversed(newer)]
+    if before is not None:
+        query = query.where(a.id < before)
+    return [row_of(row) for row in c.execute(query.order_by(a.id.desc()))]
+
+
+def _conditions(criteria: Criteria) -> Iterator[sa.ColumnElement[bool]]:
+    a = t.audit_events.c
+    if criteria.from_ms is not None:
+        yield a.at_ms >= criteria.from_ms
+    if criteria.until_ms is not None:
+        yield a.at_ms < criteria.until_ms
+    for one in criteria.sought:
+        found: list[sa.ColumnElement[bool]] = []
+        for value in one.values:
+            if one.field in ("actor", "action", "subject"):
+                found.append(_like(a[one.field], _pattern(value)))
+            elif one.field in ("address", "request"):
+                name = {"address": "address", "request": "request_id"}[one.field]
+                found.append(_like(a.context, f'%"{name}": "{_pattern(value)}"%'))
+            else:
+                words = f"%{_pattern(value)}%"
+                found += [
+                    _like(a[name], words) for name in ("actor", "action", "subject", "summary", "detail")
+                ]
+        either = sa.or_(*found)
+        yield sa.not_(either) if one.negated else either
+
+
+def _pattern(value: str) -> str:
+    for special in ("\\", "%", "_"):
+        value = value.replace(special, "\\" + special)
+    return value.replace("*", "%")
+
+
+def _like(column: sa.ColumnElement[str], pattern: str) -> sa.ColumnElement[bool]:
+    return column.ilike(pattern, escape="\\")
+
+
 def row_of(row: sa.Row[Any]) -> rows.AuditRow:
     """An event as the rest of the control plane sees it."""
     return rows.AuditRow(
@@ -239,11 +321,51 @@ def row_of(row: sa.Row[Any]) -> rows.AuditRow:
         action=row.action,
         subject=row.subject,
         summary=row.summary,
-        detail=json.loads(row.detail),
-        context=json.loads(row.context),
+        detail=_read(row.detail),
+        context=_read(row.context),
         prev_sha256=row.prev_sha256,
         sha256=row.sha256,
     )
+
+
+def _read(text: str) -> Any:
+    """Stored JSON; what somebody made of it by hand stays visible, and is found by verification."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"damaged": text}
+
+
+def to_chain(row: rows.AuditRow, org: str) -> dict[str, Any]:
+    """An event as it is hashed and exported: the members that the chain is about, and its hash."""
+    return {
+        "id": row.id,
+        "org": org,
+        "at_ms": row.at_ms,
+        "actor": row.actor,
+        "action": row.action,
+        "subject": row.subject,
+        "summary": row.summary,
+        "detail": row.detail,
+        "context": row.context,
+        "prev_sha256": row.prev_sha256,
+        "sha256": row.sha256,
+    }
+
+
+def oldest(
+    c: sa.Connection, org_id: int, *, after: int, limit: int, criteria: Criteria = EVERYTHING
+) -> list[rows.AuditRow]:
+    """Events in the order they were written, from the one after an id on."""
+    a = t.audit_events.c
+    query = (
+        sa.select(t.audit_events)
+        .where(a.org_id == org_id, a.id > after, *_conditions(criteria))
+        .order_by(a.id)
+        .limit(limit)
+    )
+    return [row_of(row) for row in c.execute(query)]
 
 
 def head(c: sa.Connection, org_id: int) -> Head | None:
@@ -251,3 +373,12 @@ def head(c: sa.Connection, org_id: int) -> Head | None:
     h = t.audit_heads
     row = c.execute(sa.select(h).where(h.c.org_id == org_id)).one_or_none()
     return None if row is None else Head(row.events, row.sha256)
+
+
+def size(c: sa.Connection, org_id: int) -> int:
+    """About how many characters the events of an organisation take."""
+    a = t.audit_events.c
+    length = sa.func.length
+    each = length(a.summary) + length(a.detail) + length(a.context) + 250
+    total = c.execute(sa.select(sa.func.sum(each)).where(a.org_id == org_id)).scalar_one_or_none()
+    return int(total or 0)

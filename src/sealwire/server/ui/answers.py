@@ -13,7 +13,8 @@ from litestar.exceptions import HTTPException
 from litestar.response import Redirect
 from litestar.types import Message, Scope
 
-from sealwire.errors import InvalidChangeError, SealwireError, UnauthenticatedError
+from sealwire.errors import InvalidChangeError, NotPermittedError, SealwireError, UnauthenticatedError
+from sealwire.server import audit
 from sealwire.server.api import problems
 from sealwire.server.ui import render
 from sealwire.server.ui.views import ErrorPage
@@ -60,6 +61,8 @@ def local_path(path: str) -> str:
 
 def from_error(request: Request[Any, Any, Any], error: SealwireError) -> Response[Any]:
     """One of ours."""
+    if isinstance(error, NotPermittedError):
+        audit.refused_access(error)
     if not _wants_page(request):
         return problems.from_error(request, error)
     if isinstance(error, UnauthenticatedError):

@@ -1,0 +1,70 @@
+"""What every request of people carries through the program: an id, and where it came from.
+
+The id is ours and new for each request, whatever the request says; the answer names it, logs and the audit
+trail repeat it. Polls of agents do not pass here.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import structlog
+
+from sealwire.server import audit
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+HEADER = b"x-request-id"
+
+
+def in_context(application: Application, refusals: audit.Refusals) -> Application:
+    """The application, each request of it in a context of its own."""
+
+    async def with_context(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await application(scope, receive, send)
+            return
+        request_id = secrets.token_hex(8)
+        client = scope.get("client")
+        entered = audit.Context(
+            actor_type=audit.NOBODY,
+            address=audit.clean_address(client[0]) if client else "",
+            user_agent=_user_agent(scope),
+            request_id=request_id,
+            method=scope["method"][:10],
+            path=_first_part(scope["path"]),
+            refusals=refusals,
+        )
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (HEADER, request_id.encode())]
+            await send(message)
+
+        token = audit.enter(entered)
+        try:
+            with structlog.contextvars.bound_contextvars(request_id=request_id):
+                await application(scope, receive, named)
+        finally:
+            audit.leave(token)
+
+    return with_context
+
+
+def _user_agent(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"user-agent":
+            return audit.clean(value.decode("latin-1"), audit.MAX_USER_AGENT_CHARS)
+    return ""
+
+
+def _first_part(path: str) -> str:
+    """Of a path that may hold a secret: what stands before it."""
+    parts = path.split("/", 2)
+    return audit.clean(f"/{parts[1]}/…" if len(parts) > 2 else path, audit.MAX_PATH_CHARS)
