@@ -21,7 +21,7 @@ from sealwire.errors import ConflictError, InvalidChangeError, NotFoundError, Pr
 from sealwire.products import ConfigId, Product
 from sealwire.products import get as get_product
 from sealwire.server.audiences import Audiences, audience_key
-from sealwire.server.store import read, rows, write
+from sealwire.server.store import configs, read, rows, write
 from sealwire.server.store.database import Database
 from sealwire.server.targeting import Targeting
 
@@ -187,12 +187,14 @@ class Author:
         by: str,
         now: datetime,
         allow: Callable[[Draft], None] | None = None,
+        action: str = "config.changed",
     ) -> tuple[rows.ConfigRow, Draft]:
         """Commit a new revision of a config; fields that are not given stay.
 
         Args:
             fields: Any of payload, targeting, name, comment, expires_at. A retired config that is changed
                 is active again.
+            action: What the audit trail calls it.
             allow: Asked with what it would become; whatever it raises ends the change.
 
         Raises:
@@ -217,7 +219,7 @@ class Author:
             allow(draft)
         row = self._revise(
             before, draft.name, draft.targeting.to_dict(), draft.payload, "active", draft.expires_ms,
-            draft.comment, "config.changed", by, now, draft,
+            draft.comment, action, by, now, draft,
         )  # fmt: skip
         return row, draft
 
@@ -293,6 +295,19 @@ class Author:
                 row = read.config(c, self._org_id, config_id)
         if row is None:
             raise NotFoundError(f"There is no config {config_id[:40]}.")
+        return row
+
+    def revision(self, config_id: str, number: int) -> rows.RevisionRow:
+        """One revision of a config.
+
+        Raises:
+            NotFoundError: There is none of that number, or no such config.
+        """
+        self.get(config_id)
+        with self._database.read() as c:
+            row = configs.revision(c, self._org_id, config_id, number)
+        if row is None:
+            raise NotFoundError(f"Config {config_id} has no revision {number}.")
         return row
 
 

@@ -13,16 +13,23 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sealwire.errors import NotFoundError
+import orjson
+
+from sealwire.errors import InvalidChangeError, NotFoundError, Problem
 from sealwire.products import PRODUCTS, Product, get
 from sealwire.server.access.permissions import Principal
 from sealwire.server.author import Draft
 from sealwire.server.store import rows
+from sealwire.server.store.configs import ACTIVE, RETIRED, state_of
 from sealwire.server.targeting import Targeting
 from sealwire.server.tenant import Tenant
 
 READ = "rc_config_read"
 PUBLISH = "rc_config_publish"
+
+
+#: For a field of a restored config: as it was in the revision that is restored.
+KEPT = object()
 
 
 def readable_products(principal: Principal) -> tuple[str, ...]:
@@ -128,9 +135,62 @@ class Editor:
         self._tenant.reconciler.nudge()
         return row
 
+    async def restore(
+        self,
+        config_id: str,
+        revision: int,
+        *,
+        expected_revision: int,
+        comment: str = "",
+        expires_at: object = KEPT,
+    ) -> tuple[rows.ConfigRow, Draft]:
+        """Commit the contents of an earlier revision as a new one, and publish it.
+
+        A retired or expired config is active again then.
+
+        Args:
+            expires_at: When its time is over; ``KEPT`` for what that revision said.
+
+        Raises:
+            ConflictError: Somebody changed it since ``expected_revision``.
+            InvalidChangeError: That revision is in force, it is the one that retired the config, its time is
+                over, or what it says would not be taken today.
+            NotFoundError, NotPermittedError: As they say; nothing was changed.
+        """
+        row = await self.get(config_id)
+        self._require_of(row)
+        old = await asyncio.to_thread(self._author.revision, config_id, revision)
+        state = state_of(row.state, row.expires_ms, int(self._now.timestamp() * 1000))
+        if old.state == RETIRED:
+            raise _not_that_one(f"Revision {revision} retired the config: restore one before it.")
+        if revision == row.revision == expected_revision and state == ACTIVE:
+            raise _not_that_one(f"Revision {revision} is in force already.")
+        fields = {
+            "name": old.name,
+            "targeting": old.targeting,
+            "payload": orjson.loads(old.payload),
+            "comment": comment or f"Restored revision {revision}",
+            "expires_at": old.expires_ms if expires_at is KEPT else expires_at,
+        }
+
+        def commit() -> tuple[rows.ConfigRow, Draft]:
+            return self._author.change(
+                config_id, expected_revision=expected_revision, fields=fields, by=self._principal.user,
+                now=self._now, allow=lambda draft: self._require(draft.product, draft.targeting),
+                action="config.restored",
+            )  # fmt: skip
+
+        restored = await asyncio.to_thread(commit)
+        self._tenant.reconciler.nudge()
+        return restored
+
     def _require_of(self, row: rows.ConfigRow) -> None:
         self._require(PRODUCTS[row.product], Targeting.parse(row.targeting))
 
     def _require(self, product: Product, targeting: Targeting) -> None:
         for permission in (PUBLISH, product.writes):
             self._principal.require_change(permission, services=targeting.service, envs=targeting.env)
+
+
+def _not_that_one(text: str) -> InvalidChangeError:
+    return InvalidChangeError(text, problems=(Problem("$.revision", text),))

@@ -22,6 +22,7 @@ from sealwire.server.reconciler import Reconciler
 from sealwire.server.settings import ServerSettings
 from sealwire.server.store import read, rows
 from sealwire.server.store.database import Database
+from sealwire.server.uptake import Uptakes
 from sealwire.server.webhooks import Webhooks
 
 log = structlog.get_logger()
@@ -52,6 +53,7 @@ class Tenant:
         self.author = Author(database, organisation.org_id)
         self.refresh_interval_s = settings.refresh_interval_s
         self.overview = Overview(self, database)
+        self.uptakes = Uptakes(self.distributor)
         self.webhooks = Webhooks(self, database, keyring, settings)
         self._tasks: list[asyncio.Task[None]] = []
 
