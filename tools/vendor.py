@@ -1,7 +1,8 @@
 """Refresh the foreign files that the web pages carry: `python3 tools/vendor.py` (needs npm).
 
 What it writes is committed, so neither an installation nor a build fetches anything. Versions and their
-integrity are in tools/vendor/package-lock.json; npm checks them. `--check` says whether the committed files
+integrity are in tools/vendor/package-lock.json; npm checks them. CodeMirror's packages are made into one file
+by esbuild, by what tools/vendor/codemirror.js takes of them. `--check` says whether the committed files
 are still the ones of SHA256SUMS, without npm.
 """
 
@@ -56,6 +57,9 @@ ICONS = (
     "user-plus", "user-x", "users", "webhook", "x", "zap",
 )  # fmt: skip
 
+# What is made of several packages: entry beside the pins, name here, the package whose version it carries.
+BUNDLES = (("codemirror.js", "codemirror-{version}.js", "@codemirror/view"),)
+
 _SVG = re.compile(r"<svg[^>]*>(.*)</svg>", re.S)
 
 
@@ -64,7 +68,7 @@ def main() -> int:
         return _check()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        for name in ("package.json", "package-lock.json"):
+        for name in ("package.json", "package-lock.json", *(entry for entry, *_ in BUNDLES)):
             shutil.copy(PINS / name, work)
         subprocess.run(
             ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"], cwd=work, check=True
@@ -78,12 +82,32 @@ def main() -> int:
                 modules / package / source, target / name.format(version=_version(modules, package))
             )
         _sprite(modules / "lucide-static" / "icons", _version(modules, "lucide-static"))
-        _licences(modules)
+        bundled = _bundles(work, modules)
+        _licences(modules, bundled)
     for target in (PAGES, TESTS):
         lines = [f"{_sha256(file)}  {file.name}\n" for file in _files(target)]
         (target / "SHA256SUMS").write_text("".join(lines))
         print(f"{target.relative_to(ROOT)}:\n{''.join(lines)}", end="")
     return 0
+
+
+def _bundles(work: Path, modules: Path) -> set[str]:
+    """Make one file of each bundle; returns the packages that are in them."""
+    packages = set()
+    for entry, name, main_package in BUNDLES:
+        target = PAGES / name.format(version=_version(modules, main_package))
+        subprocess.run(
+            [
+                modules / ".bin" / "esbuild", entry, "--bundle", "--minify", "--format=esm", "--target=es2022",
+                "--legal-comments=none", "--log-level=warning", f"--outfile={target}", "--metafile=made.json",
+            ],
+            cwd=work, check=True,
+        )  # fmt: skip
+        for source in json.loads((work / "made.json").read_text())["inputs"]:
+            match = re.match(r"node_modules/((?:@[^/]+/)?[^/]+)/", source)
+            if match is not None:
+                packages.add(match[1])
+    return packages
 
 
 def _version(modules: Path, package: str) -> str:
@@ -101,12 +125,12 @@ def _sprite(icons: Path, version: str) -> None:
     (PAGES / f"lucide-{version}.svg").write_text("\n".join([*parts, "</svg>"]) + "\n")
 
 
-def _licences(modules: Path) -> None:
+def _licences(modules: Path, bundled: set[str]) -> None:
     for target in (PAGES, TESTS):
         parts = []
         packages = {package for where, package, *_ in FILES if where is target}
         if target is PAGES:
-            packages.add("lucide-static")
+            packages |= {"lucide-static", *bundled}
         for package in sorted(packages):
             text = (modules / package / "LICENSE").read_text().strip()
             parts.append(f"{package} {_version(modules, package)}\n{'=' * 60}\n\n{text}\n")
