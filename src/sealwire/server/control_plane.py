@@ -13,7 +13,7 @@ from sealwire import __version__
 from sealwire.clock import utc_now
 from sealwire.errors import SealwireError
 from sealwire.server import audit, backup, certificate, organisation
-from sealwire.server.access import Access
+from sealwire.server.access import Access, oidc
 from sealwire.server.access.roles import Roles
 from sealwire.server.keyring import Keyring
 from sealwire.server.sessions import Sessions
@@ -53,6 +53,7 @@ class ControlPlane:
         self.trail = Trail(self.database, clock)
         self.access = Access(self.database)
         self.roles = Roles(self.database, self.access.reload)
+        self.oidc = oidc.Provider(settings, self.keyring, clock) if settings.oidc_issuer else None
         self.sessions = Sessions(self.access)
         self.tenants: dict[int, Tenant] = {}
         for row in known:

@@ -210,6 +210,12 @@ def user_email(c: sa.Connection, org_id: int, user_id: str) -> str | None:
     return c.execute(sa.select(k.email).where(k.org_id == org_id, k.user_id == user_id)).scalar_one_or_none()
 
 
+def organisation_of_user(c: sa.Connection, user_id: str) -> int | None:
+    """The organisation a user is of, or None: there is no such user."""
+    k = t.users.c
+    return c.execute(sa.select(k.org_id).where(k.user_id == user_id)).scalar_one_or_none()
+
+
 def active_users(c: sa.Connection) -> dict[str, tuple[int, str]]:
     """User id -> organisation and email, of every user who may come in."""
     k = t.users.c
