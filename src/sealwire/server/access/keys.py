@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -61,6 +62,8 @@ class Access:
         self._api: Mapping[str, AgentKey] = {}
         self._revoked: Mapping[str, AgentKey] = {}
         self._may_poll: frozenset[str] = frozenset()
+        self._api_rows: tuple[rows.ApiKeyRow, ...] = ()
+        self._reloading = threading.Lock()
         self._application: Mapping[str, Principal] = {}
         self._used: dict[str, int] = {}
         self._application_used: dict[str, int] = {}
@@ -68,6 +71,10 @@ class Access:
 
     def reload(self) -> None:
         """Read the keys again: after a change, and now and then for changes of other replicas."""
+        with self._reloading:  # or what was read first could be what counts
+            self._reload()
+
+    def _reload(self) -> None:
         with self._database.read() as c:
             api = read.api_keys(c)
             application = read.application_keys(c)
@@ -84,6 +91,7 @@ class Access:
             if key.revoked_ms is not None
         }
         self._may_poll = frozenset(key.key_id for key in self._api.values() if key.remote_config)
+        self._api_rows = tuple(api)
         found: dict[str, Principal] = {}
         for key in application:
             scopes = None if key.scopes is None else frozenset(key.scopes)
@@ -118,6 +126,11 @@ class Access:
         """Whether this API key is live and has the Remote Configuration scope."""
         return key_id in self._may_poll
 
+    @property
+    def api_key_rows(self) -> tuple[rows.ApiKeyRow, ...]:
+        """API keys of every organisation, oldest first; the same object until they were read again."""
+        return self._api_rows
+
     def last_used_ms(self, key: rows.ApiKeyRow) -> int | None:
         """When an API key was last used, what is not written yet included."""
         return max(filter(None, (key.last_used_ms, self._used.get(key.key_id))), default=None)
@@ -139,6 +152,10 @@ class Access:
         if principal is not None:
             self._application_used[principal.key_id] = int(time.time() * 1000)
         return principal
+
+    def principal_of_key(self, key_id: str) -> Principal | None:
+        """Who holds the application key with this id, or None: it was revoked, or its user is disabled."""
+        return next((one for one in self._application.values() if one.key_id == key_id), None)
 
     def flush_use(self) -> None:
         """Write when keys were last used."""

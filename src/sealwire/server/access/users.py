@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import secrets
 import unicodedata
+from collections.abc import Callable
 from dataclasses import replace
 
 import sqlalchemy as sa
@@ -212,10 +213,11 @@ def _audit(
 
 
 class Users:
-    """The users of all organisations."""
+    """The users of all organisations. ``changed`` is called after a change of who may come in."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, changed: Callable[[], None]) -> None:
         self._database = database
+        self._changed = changed
 
     def all(self, org_id: int) -> list[UserRow]:
         """Everybody of an organisation, by email."""
@@ -261,12 +263,16 @@ class Users:
     def disable(self, org_id: int, user_id: str, *, by: str, now_ms: int) -> UserRow:
         """See the function."""
         with self._database.write() as c:
-            return disable(c, org_id, user_id, by=by, now_ms=now_ms)
+            user = disable(c, org_id, user_id, by=by, now_ms=now_ms)
+        self._changed()
+        return user
 
     def enable(self, org_id: int, user_id: str, *, by: str, now_ms: int) -> UserRow:
         """See the function."""
         with self._database.write() as c:
-            return enable(c, org_id, user_id, by=by, now_ms=now_ms)
+            user = enable(c, org_id, user_id, by=by, now_ms=now_ms)
+        self._changed()
+        return user
 
     def rename(self, org_id: int, user_id: str, name: str, *, by: str, now_ms: int) -> UserRow:
         """See the function."""
