@@ -30,10 +30,12 @@ from sealwire import __version__
 from sealwire.agent.cache import Belonging, Cache
 from sealwire.agent.exchange import ApiError, ControlPlane
 from sealwire.agent.identity import agent_uuid
+from sealwire.agent.inventory import Inventory, Poster
 from sealwire.agent.local import LocalServer, Polls
 from sealwire.agent.relay import Relay
 from sealwire.agent.roster import Roster
 from sealwire.agent.settings import AgentSettings, load_settings
+from sealwire.agent.sights import Sights
 from sealwire.agent.status import Parts, metrics_text, status_document, status_text
 from sealwire.agent.trusted import Trusted
 from sealwire.agent.upstream import Upstream
@@ -61,18 +63,35 @@ class Agent:
         self.settings = settings
         self.roster = Roster(ttl_s=settings.client_ttl_s)
         self.relay = Relay()
+        self.sights = Sights(secrets=(settings.api_key,))
         self.agent_uuid = agent_uuid(settings.run_path, hostname=settings.hostname)
         self.cache: Cache | None = None
         self.trusted: Trusted | None = None
         self.upstream: Upstream | None = None
         self.polls: Polls | None = None
+        self.poster: Poster | None = None
         self._started = time.time()
+        self._plane: ControlPlane | None = None
+        if settings.inventory_url or settings.rc_on:
+            self._plane = ControlPlane(
+                url=settings.inventory_url or settings.upstream_url,
+                api_key=settings.api_key,
+                ca_file=settings.ca_file,
+                verify_tls=settings.verify_tls,
+            )
         if settings.rc_on:
             self._put_together()
+        if settings.inventory_url and self._plane is not None:
+            inventory = Inventory(
+                settings, agent_uuid=self.agent_uuid, sights=self.sights, roster=self.roster,
+                upstream=self.upstream, started=self._started,
+            )  # fmt: skip
+            self.poster = Poster(inventory, plane=self._plane)
         self.server = LocalServer(
             settings,
             polls=self.polls,
             relay=self.relay,
+            sights=self.sights if self.poster is not None else None,
             status=self.status_json,
             metrics=self.metrics_text,
             ready=self.is_ready,
@@ -80,7 +99,7 @@ class Agent:
 
     def _put_together(self) -> None:
         settings = self.settings
-        if settings.director_root is None or settings.config_root is None:
+        if settings.director_root is None or settings.config_root is None or self._plane is None:
             raise TypeError("Remote Configuration starts with both roots only")
         anchors = {"director_root": settings.director_root, "config_root": settings.config_root}
         self.cache = Cache.open(settings.run_path)
@@ -91,12 +110,6 @@ class Agent:
                 **anchors,
             )
             self.trusted.restore(now=utc_now())
-            plane = ControlPlane(
-                url=settings.upstream_url,
-                api_key=settings.api_key,
-                ca_file=settings.ca_file,
-                verify_tls=settings.verify_tls,
-            )
         except UntrustedError as error:
             self.cache.close()
             raise SettingsError(
@@ -104,9 +117,13 @@ class Agent:
                 "`sealwire root export --agent` prints the lines"
             ) from error
         self.upstream = Upstream(
-            settings, plane=plane, trusted=self.trusted, roster=self.roster, agent_uuid=self.agent_uuid
+            settings,
+            plane=self._plane,
+            trusted=self.trusted,
+            roster=self.roster,
+            agent_uuid=self.agent_uuid,
         )
-        plane.on_skew = self.upstream.note_skew
+        self._plane.on_skew = self.upstream.note_skew
         self.polls = Polls(trusted=self.trusted, roster=self.roster, news=self.upstream)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -115,11 +132,13 @@ class Agent:
         Raises:
             SettingsError: The port or the socket is somebody else's.
         """
-        talking: asyncio.Task[None] | None = None
+        talking: list[asyncio.Task[None]] = []
         try:
             await self.server.start()
             if self.upstream is not None:
-                talking = asyncio.create_task(self.upstream.run())
+                talking.append(asyncio.create_task(self.upstream.run()))
+            if self.poster is not None:
+                talking.append(asyncio.create_task(self.poster.run()))
             log.info(
                 "sealwire agent ready",
                 listening=" ".join(self.server.listening),
@@ -128,10 +147,13 @@ class Agent:
             await stop.wait()
         finally:
             await self.server.stop()
-            if talking is not None:
-                talking.cancel()
+            for task in talking:
+                task.cancel()
+            for task in talking:
                 with suppress(asyncio.CancelledError):
-                    await talking
+                    await task
+            if self._plane is not None:
+                await self._plane.close()
             if self.cache is not None:
                 self.cache.close()
 
@@ -150,6 +172,8 @@ class Agent:
             self.upstream,
             self.server.listening,
             self._started,
+            self.sights,
+            self.poster,
         )
 
     def status_json(self) -> bytes:

@@ -26,7 +26,7 @@ from multidict import CIMultiDictProxy
 from sealwire import __version__
 from sealwire.clock import utc_now
 from sealwire.errors import OversizeError, SealwireError
-from sealwire.wire import codec
+from sealwire.wire import codec, inventory
 from sealwire.wire import remoteconfig_pb2 as pb
 
 MAX_ANSWER_BYTES = 110 * 1024 * 1024
@@ -36,8 +36,12 @@ CONNECT_TIMEOUT_S = 5.0
 READ_SLACK_S = 15.0
 # And the whole of an answer, so that one that drips is given up some time.
 TOTAL_SLACK_S = 300.0
+# What is posted once a minute shall not need a handshake each time; below what our control plane keeps.
+KEEP_ALIVE_S = 70.0
 # Above this the loop would stand still for milliseconds.
 PARSE_IN_THREAD_BYTES = 256 * 1024
+
+_API = "/api/v0.1"
 
 
 class Trouble(Enum):
@@ -55,14 +59,16 @@ class ApiError(SealwireError):
     Args:
         trouble: Which kind.
         retry_after_s: What it asked for, 0 if nothing.
+        status: Of its answer; 0 where there was none.
     """
 
     code = "api"
 
-    def __init__(self, public: str, *, trouble: Trouble, retry_after_s: float = 0.0) -> None:
+    def __init__(self, public: str, *, trouble: Trouble, retry_after_s: float = 0.0, status: int = 0) -> None:
         super().__init__(public)
         self.trouble = trouble
         self.retry_after_s = retry_after_s
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,7 @@ class ControlPlane:
         verify_tls: bool = True,
         on_skew: Callable[[float], None] | None = None,
     ) -> None:
-        self._url = url + "/api/v0.1"
+        self._url = url
         self._headers = {
             "DD-Api-Key": api_key.strip(),
             "Content-Type": "application/x-protobuf",
@@ -117,12 +123,12 @@ class ControlPlane:
 
     async def org_uuid(self) -> str:
         """The organisation's UUID; "" when it has none to tell."""
-        body, _ = await self._call("GET", "/org", limit=MAX_SMALL_ANSWER_BYTES)
+        body, _ = await self._call("GET", _API + "/org", limit=MAX_SMALL_ANSWER_BYTES)
         return codec.parse_org_data_response(body).uuid
 
     async def org_status(self) -> tuple[bool, bool]:
         """Whether the organisation has Remote Configuration, and whether this key may use it."""
-        body, _ = await self._call("GET", "/status", limit=MAX_SMALL_ANSWER_BYTES)
+        body, _ = await self._call("GET", _API + "/status", limit=MAX_SMALL_ANSWER_BYTES)
         status = codec.parse_org_status_response(body)
         return status.enabled, status.authorized
 
@@ -140,7 +146,7 @@ class ControlPlane:
         """
         body, headers = await self._call(
             "POST",
-            "/configurations",
+            _API + "/configurations",
             limit=MAX_ANSWER_BYTES,
             data=request.SerializeToString(),
             wait_s=wait_s,
@@ -151,6 +157,19 @@ class ControlPlane:
             message = codec.parse_latest_configs_response(body)
         return Reply(message, len(body), _number(headers.get("Sealwire-Wait")))
 
+    async def post_inventory(self, post: bytes) -> inventory.Taken:
+        """Tell what is here; ``post`` is encoded.
+
+        Raises:
+            ApiError: It could not be told or was not answered with 200.
+            UntrustedError: The answer is not to be read.
+        """
+        headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+        body, _ = await self._call(
+            "POST", inventory.PATH, limit=MAX_SMALL_ANSWER_BYTES, data=post, headers=headers
+        )
+        return inventory.decode_taken(body)
+
     async def close(self) -> None:
         """Let all connections go."""
         if self._session is not None:
@@ -158,11 +177,21 @@ class ControlPlane:
             self._session = None
 
     async def _call(
-        self, method: str, path: str, *, limit: int, data: bytes | None = None, wait_s: int | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        limit: int,
+        data: bytes | None = None,
+        wait_s: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[bytes, CIMultiDictProxy[str]]:
+        sent = {**self._headers, **(headers or {})}
+        if wait_s is not None:
+            sent["Sealwire-Wait"] = str(wait_s)
         for last_try in (False, True):
             try:
-                return await self._send(method, path, limit, data, wait_s)
+                return await self._send(method, path, limit, data, sent, held_s=wait_s or 0)
             except (aiohttp.ClientError, OSError) as error:
                 # The other side may have closed a kept connection meanwhile: asking twice is harmless.
                 stale = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
@@ -171,18 +200,24 @@ class ControlPlane:
         raise AssertionError("the last try returns or raises")
 
     async def _send(
-        self, method: str, path: str, limit: int, data: bytes | None, wait_s: int | None
+        self,
+        method: str,
+        path: str,
+        limit: int,
+        data: bytes | None,
+        headers: Mapping[str, str],
+        *,
+        held_s: int,
     ) -> tuple[bytes, CIMultiDictProxy[str]]:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._tls, limit=8, keepalive_timeout=30.0),
+                connector=aiohttp.TCPConnector(ssl=self._tls, limit=8, keepalive_timeout=KEEP_ALIVE_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
-        read_s = (wait_s or 0) + READ_SLACK_S
+        read_s = held_s + READ_SLACK_S
         timeout = aiohttp.ClientTimeout(
             total=read_s + TOTAL_SLACK_S, sock_connect=CONNECT_TIMEOUT_S, sock_read=read_s
         )
-        headers = self._headers if wait_s is None else {**self._headers, "Sealwire-Wait": str(wait_s)}
         async with self._session.request(
             method, self._url + path, data=data, headers=headers, timeout=timeout, allow_redirects=False
         ) as response:
@@ -204,7 +239,7 @@ class ControlPlane:
         self.on_skew((utc_now() - theirs).total_seconds())
 
     def _unreachable(self, error: Exception) -> ApiError:
-        return ApiError(f"{self._url} cannot be reached: {_words(error)}", trouble=Trouble.UNREACHABLE)
+        return ApiError(f"{self._url}{_API} cannot be reached: {_words(error)}", trouble=Trouble.UNREACHABLE)
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int, *, cut: bool = False) -> bytes:
@@ -235,17 +270,22 @@ def _not_ok(status: int, said: bytes, headers: Mapping[str, str]) -> ApiError:
     words = " ".join(said.decode("utf-8", "replace").split())[:200]
     said_so = f": {words}" if words.isprintable() and words and not words.startswith("<") else ""
     if status == 401:
-        return ApiError(f"the API key is not accepted (401){said_so}", trouble=Trouble.UNAUTHORIZED)
+        return ApiError(
+            f"the API key is not accepted (401){said_so}", trouble=Trouble.UNAUTHORIZED, status=status
+        )
     if status in (429, 503, 504):
         after_s = _number(headers.get("Retry-After")) or 0.0
         return ApiError(
             f"the control plane is busy ({status}){said_so}",
             trouble=Trouble.BUSY,
             retry_after_s=min(after_s, 60.0),
+            status=status,
         )
     if 300 <= status < 400:
         said_so = ": redirects are not followed, name the final address"
-    return ApiError(f"the control plane answered {status}{said_so}", trouble=Trouble.REFUSED_BY_SERVER)
+    return ApiError(
+        f"the control plane answered {status}{said_so}", trouble=Trouble.REFUSED_BY_SERVER, status=status
+    )
 
 
 def _words(error: Exception) -> str:

@@ -96,10 +96,26 @@ _KEYS: tuple[_Key, ...] = (
     _Key(_RC + "no_websocket_echo", "ignored"),
     _Key("sealwire.wait", "bool", True),
     _Key("sealwire.data_dir", "text", ""),
+    _Key("sealwire.inventory", "bool", True),
     # For tests: lets refresh_interval go below the 5 s every agent keeps.
     _Key("sealwire.least_refresh_interval", "duration", LEAST_REFRESH_INTERVAL_S),
 )
 _BY_NAME: Mapping[str, _Key] = {key.name: key for key in _KEYS}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one layer said of a setting.
+
+    Attributes:
+        source: ``file``, ``env_var``, ``command_line`` or ``default``.
+        origin: The file, the variable or the option; empty for a default.
+        value: As it was read, or as the default is.
+    """
+
+    source: str
+    origin: str
+    value: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +135,9 @@ class AgentSettings:
         upstream_url: Without a slash at the end; "" unless Remote Configuration may start.
         refresh_interval_s: Fixed by the operator, or None: 1 min unless the control plane says otherwise.
         config_root: The first root of the config repository, version 1, unverified bytes.
+        inventory_url: Where to post what is here, without a slash at the end; "" where nothing is posted.
         origins: For each setting that is not a default, where it came from.
+        told: For each setting that means something here, what each layer said; the first one counts.
     """
 
     api_key: str = field(repr=False)
@@ -146,8 +164,10 @@ class AgentSettings:
     bypass_limit: int
     allow_vendor: bool
     wait: bool
+    inventory_url: str = ""
     warnings: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
+    told: Mapping[str, tuple[Told, ...]] = field(default_factory=dict, repr=False)
 
     @property
     def rc_on(self) -> bool:
@@ -182,10 +202,11 @@ def load_settings(
     """
     environ = os.environ if environ is None else environ
     warnings: list[str] = []
-    layers: dict[str, tuple[object, str]] = {}
-    layers.update(_from_file(config_file, _default_files() if search is None else search, warnings))
-    layers.update(_from_environment(environ, warnings))
-    layers.update(_from_command_line(overrides))
+    layers = {
+        "file": _from_file(config_file, _default_files() if search is None else search, warnings),
+        "env_var": _from_environment(environ, warnings),
+        "command_line": _from_command_line(overrides),
+    }
     return _settle(layers, warnings)
 
 
@@ -387,17 +408,24 @@ def _read(key: _Key, value: object, origin: str) -> object:
 # --- all together ---------------------------------------------------------------------------------
 
 
-def _settle(layers: Mapping[str, tuple[object, str]], warnings: list[str]) -> AgentSettings:
+def _settle(layers: Mapping[str, Mapping[str, tuple[object, str]]], warnings: list[str]) -> AgentSettings:
+    """All layers, lowest first, as one value."""
     values: dict[str, Any] = {key.name: key.default for key in _KEYS}
     origins: dict[str, str] = {}
-    for name, (value, origin) in layers.items():
-        key = _BY_NAME[name]
-        if key.kind != "ignored":
-            values[name] = _read(key, value, origin)
-            origins[name] = origin
+    told: dict[str, tuple[Told, ...]] = {
+        key.name: (Told("default", "", key.default),) for key in _KEYS if key.kind != "ignored"
+    }
+    for source, layer in layers.items():
+        for name, (value, origin) in layer.items():
+            if name in told:
+                origins[name] = origin
+                told[name] = (Told(source, origin, value), *told[name])
+    for name, origin in origins.items():
+        values[name] = _read(_BY_NAME[name], told[name][0].value, origin)
 
     rc_enabled = values[_RC + "enabled"]
     url, refusal = _upstream(values)
+    rootless = "" if refusal else _rootless(values)
     run_path = _run_path(values)
     tags = values["tags"]
     env_tag = next((tag[4:] for tag in tags if tag.startswith("env:")), "")
@@ -413,8 +441,8 @@ def _settle(layers: Mapping[str, tuple[object, str]], warnings: list[str]) -> Ag
         receiver_socket=_socket_path(values["apm_config.receiver_socket"], run_path),
         listen_everywhere=values["apm_config.apm_non_local_traffic"],
         rc_enabled=rc_enabled,
-        rc_refusal=refusal if rc_enabled else "",
-        upstream_url=url if rc_enabled and not refusal else "",
+        rc_refusal=(refusal or rootless) if rc_enabled else "",
+        upstream_url=url if rc_enabled and not refusal and not rootless else "",
         ca_file=_ca_file(values[_RC + "ca_file"]),
         verify_tls=not (values["skip_ssl_validation"] and values[_RC + "no_tls_validation"]),
         config_root=values[_RC + "config_root"],
@@ -426,8 +454,10 @@ def _settle(layers: Mapping[str, tuple[object, str]], warnings: list[str]) -> Ag
         bypass_limit=int(_within(values[_RC + "clients.cache_bypass_limit"], least=1, most=10, otherwise=5)),
         allow_vendor=values["allow_datadog_upstream"],
         wait=values["sealwire.wait"],
+        inventory_url=url if values["sealwire.inventory"] and not refusal and not _is_vendor_url(url) else "",
         warnings=tuple(warnings),
         origins=origins,
+        told=told,
     )
 
 
@@ -439,6 +469,10 @@ def _within(value: float, *, least: float, otherwise: float, most: float = float
 def is_vendor_host(host: str) -> bool:
     """Whether a host belongs to the vendor of the open-source Agent, under any top-level domain."""
     return bool(_VENDOR_NAMES.intersection(host.lower().rstrip(".").split(".")[:-1]))
+
+
+def _is_vendor_url(url: str) -> bool:
+    return is_vendor_host(urlsplit(url).hostname or "")
 
 
 def _upstream(values: Mapping[str, Any]) -> tuple[str, str]:
@@ -478,13 +512,18 @@ def _upstream(values: Mapping[str, Any]) -> tuple[str, str]:
         )
     if not (values[_RC + "api_key"] or values["api_key"]):
         return "", "there is no API key: add `api_key: <key>` (`sealwire key create` makes one)"
+    return url, ""
+
+
+def _rootless(values: Mapping[str, Any]) -> str:
+    """Why nothing that arrives could be believed; "" when it can."""
     for name in (_RC + "config_root", _RC + "director_root"):
         if values[name] is None:
-            return "", (
+            return (
                 f"`{name}` is missing, so nothing that arrives could be believed: add the line "
                 "`sealwire root export --agent` prints"
             )
-    return url, ""
+    return ""
 
 
 def _run_path(values: Mapping[str, Any]) -> Path:

@@ -13,10 +13,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sealwire import __version__
+from sealwire.agent.inventory import Poster
 from sealwire.agent.pace import skew_words
 from sealwire.agent.relay import Relay
 from sealwire.agent.roster import Roster, Seen
 from sealwire.agent.settings import AgentSettings
+from sealwire.agent.sights import Sights
 from sealwire.agent.trusted import Trusted
 from sealwire.agent.upstream import Upstream
 from sealwire.wire.codec import ApplyState
@@ -25,7 +27,9 @@ from sealwire.wire.version import WIRE_VERSION
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The agent's parts that have something to tell; without Remote Configuration two are missing."""
+    """The agent's parts that have something to tell; ``trusted`` and ``upstream`` are missing without Remote
+    Configuration, ``poster`` where no inventory is posted.
+    """
 
     settings: AgentSettings
     agent_uuid: str
@@ -35,6 +39,8 @@ class Parts:
     upstream: Upstream | None
     listening: tuple[str, ...]
     started: float
+    sights: Sights
+    poster: Poster | None
 
 
 def status_document(parts: Parts, *, now: datetime) -> dict[str, Any]:
@@ -57,7 +63,23 @@ def status_document(parts: Parts, *, now: datetime) -> dict[str, Any]:
             kind: {"requests": count, "bytes": parts.relay.size[kind]}
             for kind, count in sorted(parts.relay.requests.items())
         },
+        "inventory": _inventory(parts),
         "warnings": list(settings.warnings),
+    }
+
+
+def _inventory(parts: Parts) -> dict[str, Any]:
+    poster, sights = parts.poster, parts.sights
+    if poster is None:
+        return {"on": False}
+    return {
+        "on": True,
+        "posts": poster.posts,
+        "last_taken": _iso(poster.last_taken),
+        "last_error": poster.last_error or None,
+        "runtimes": sights.runtimes,
+        "kept_bytes": sights.kept_bytes,
+        "dropped": dict(sights.dropped),
     }
 
 
@@ -288,6 +310,11 @@ def metrics_text(parts: Parts, *, answered: Mapping[int, int], now: datetime) ->
     relay = parts.relay
     family("uploads_total", "counter", _by_label("kind", relay.requests))
     family("upload_bytes_total", "counter", _by_label("kind", relay.size))
+    family("runtimes", "gauge", {"": parts.sights.runtimes})
+    family("sights_dropped_total", "counter", _by_label("kind", parts.sights.dropped))
+    if parts.poster is not None:
+        family("inventory_posts_total", "counter", {"": parts.poster.posts})
+        family("inventory_failures_total", "counter", {"": parts.poster.failures})
     trusted, upstream = parts.trusted, parts.upstream
     family("remote_configuration_on", "gauge", {"": float(trusted is not None)})
     if trusted is not None and upstream is not None:

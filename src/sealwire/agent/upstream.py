@@ -137,7 +137,7 @@ class Upstream:
         self._trusted = trusted
         self._roster = roster
         self._agent_uuid = agent_uuid
-        self._tags = _host_tags(settings)
+        self._tags = host_tags(settings)
         self._backoff = Backoff()
         self._bucket = Bucket()
         self._windows = Windows(settings.bypass_limit)
@@ -445,7 +445,8 @@ _LINES = {
 }
 
 
-def _host_tags(settings: AgentSettings) -> list[str]:
+def host_tags(settings: AgentSettings) -> list[str]:
+    """The tags of this host as the control plane is told them."""
     tags = list(settings.tags)
     if settings.env and not any(tag.startswith("env:") for tag in tags):
         tags.append(f"env:{settings.env}")
