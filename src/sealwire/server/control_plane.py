@@ -70,7 +70,7 @@ class ControlPlane:
         self._tasks: list[asyncio.Task[None]] = []
 
     def _add(self, row: rows.Organisation) -> Tenant:
-        tenant = Tenant(self.database, self.keyring, self.settings, row, self.clock)
+        tenant = Tenant(self.database, self.keyring, self.settings, row, self.clock, self.access)
         tenant.publish_first()
         self.tenants[row.org_id] = tenant
         return tenant

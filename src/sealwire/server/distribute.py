@@ -92,9 +92,7 @@ class Distributor:
 
     # Polls ------------------------------------------------------------------------------------------
 
-    async def poll(
-        self, body: bytes, *, wait_s: float = 0.0, key_id: str = "", address: str = ""
-    ) -> bytes:
+    async def poll(self, body: bytes, *, wait_s: float = 0.0, key_id: str = "", address: str = "") -> bytes:
         """Answer one request.
 
         Args:

@@ -11,6 +11,7 @@ import structlog
 
 from sealwire.errors import SealwireError
 from sealwire.server import organisation as organisations
+from sealwire.server.access import Access
 from sealwire.server.author import Author
 from sealwire.server.distribute import Distributor
 from sealwire.server.explain import FileState, file_state
@@ -22,6 +23,7 @@ from sealwire.server.reconciler import Reconciler
 from sealwire.server.settings import ServerSettings
 from sealwire.server.store import read, rows
 from sealwire.server.store.database import Database
+from sealwire.server.switches import Switches
 from sealwire.server.uptake import Uptakes
 from sealwire.server.webhooks import Webhooks
 
@@ -41,8 +43,9 @@ class Tenant:
         settings: ServerSettings,
         organisation: rows.Organisation,
         clock: Callable[[], datetime],
+        access: Access,
     ) -> None:
-        self.organisation = organisation
+        self.organisation = organisation  # another one when ``switches`` changed it
         self._database = database
         self._keyring = keyring
         self._clock = clock
@@ -53,6 +56,7 @@ class Tenant:
         self.author = Author(database, organisation.org_id)
         self.refresh_interval_s = settings.refresh_interval_s
         self.overview = Overview(self, database)
+        self.switches = Switches(self, database, access, settings, clock)
         self.uptakes = Uptakes(self.distributor)
         self.webhooks = Webhooks(self, database, keyring, settings)
         self._tasks: list[asyncio.Task[None]] = []
@@ -67,6 +71,7 @@ class Tenant:
             asyncio.create_task(self.reconciler.run(), name="reconciler"),
             asyncio.create_task(self.observer.run(), name="observer"),
             asyncio.create_task(self._upkeep(), name="upkeep"),
+            asyncio.create_task(self.switches.run(), name="switches"),
             asyncio.create_task(self.webhooks.run(), name="webhooks"),
         ]
 
