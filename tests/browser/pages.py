@@ -14,5 +14,6 @@ PAGES: dict[str, str] = {
     "client": f"/fleet/clients/{FAILING}",
     "webhooks": "/webhooks",
     "webhooks-new": "/webhooks/new",
+    "guide": "/guide/how-it-works",
     "not-found": "/nothing-here",
 }

@@ -19,6 +19,7 @@ from litestar import MediaType, Request, Response
 
 from sealwire import __version__
 from sealwire.server.access import Principal
+from sealwire.server.access.permissions import SIGNED_IN
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import forms
 from sealwire.server.ui.assets import assets
@@ -32,6 +33,7 @@ NAVIGATION: tuple[tuple[str, str, str, str, str], ...] = (
     ("", "Home", "/", "house", "fleet_read"),
     ("", "Fleet", "/fleet", "network", "fleet_read"),
     ("Organisation", "Webhooks", "/webhooks", "webhook", "webhooks_read"),
+    ("Organisation", "Guide", "/guide", "book-open", "signed_in"),
 )
 
 environment = Environment(
@@ -114,7 +116,7 @@ def macro(template: str, name: str) -> Callable[..., str]:
 def _sections(path: str, principal: Principal) -> tuple[tuple[str, tuple[NavItem, ...]], ...]:
     found: dict[str, list[NavItem]] = {}
     for section, label, href, icon, permission in NAVIGATION:
-        if not principal.may(permission):
+        if permission != SIGNED_IN and not principal.may(permission):
             continue
         is_current = path == href or (href != "/" and path.startswith(href + "/"))
         found.setdefault(section, []).append(NavItem(label, href, icon, is_current))

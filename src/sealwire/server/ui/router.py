@@ -11,9 +11,9 @@ from litestar.di import Provide
 
 from sealwire.server.api import install
 from sealwire.server.api.guard import guarded
-from sealwire.server.ui import pages, render, sign_in, webhooks
+from sealwire.server.ui import guide, pages, render, sign_in, webhooks
 
-_GUARDED = (pages, webhooks)
+_GUARDED = (guide, pages, webhooks)
 _OPEN = (pages, sign_in, install)
 
 
