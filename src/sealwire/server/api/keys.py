@@ -1,0 +1,219 @@
+"""API keys by the admin API: what agents ask with, who uses them, and their way off."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, delete, get, patch, post
+from litestar.params import FromPath, FromQuery, JSONBody
+
+from sealwire.errors import NotFoundError
+from sealwire.server.api import shapes
+from sealwire.server.api.guard import Asker, OwnTenant, Plane
+from sealwire.server.control_plane import ControlPlane
+from sealwire.server.store import rows
+from sealwire.server.switches import Switches
+from sealwire.server.tenant import Tenant
+from sealwire.server.withdrawal import EVERYTHING, Holder, Progress, still_holding
+
+MAX_AGENTS_LISTED = 1000
+
+
+class NewKey(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """An API key to make."""
+
+    name: str
+    remote_config: bool
+
+
+class ChangedKey(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A change of an API key: what is not given stays."""
+
+    name: str | None = None
+    remote_config: bool | None = None
+
+
+@get("/keys", opt={"permission": "api_keys_read"})
+async def list_keys(tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
+    """API keys, without their secrets, and how many agents use each."""
+    await tenant.switches.refresh()
+    by_key = by_their_key(await tenant.switches.holders())
+    now_s = time.time()
+    return {
+        "keys": [_key(plane, row, by_key.get(row.key_id, ()), now_s=now_s) for row in tenant.switches.keys]
+    }
+
+
+@post("/keys", opt={"permission": "api_keys_write"})
+async def create_key(
+    data: JSONBody[NewKey], tenant: OwnTenant, principal: Asker, plane: Plane
+) -> Response[dict[str, Any]]:
+    """Make an API key; its secret is in this answer and nowhere else."""
+    row, secret = await tenant.switches.create_key(
+        name=data.name, remote_config=data.remote_config, by=principal.user
+    )
+    body = {**_key(plane, row, (), now_s=time.time()), "key": secret}
+    return Response(body, status_code=201, headers={"Cache-Control": "no-store"})
+
+
+@get("/keys/{key_id:str}", opt={"permission": "api_keys_read"})
+async def get_key(
+    key_id: FromPath[str], request: Request[Any, Any, Any], tenant: OwnTenant, plane: Plane
+) -> dict[str, Any]:
+    """One API key, and the agents that use it."""
+    return await _one(plane, tenant, key_id, request)
+
+
+@patch("/keys/{key_id:str}", opt={"permission": "api_keys_write"})
+async def change_key(
+    key_id: FromPath[str],
+    data: JSONBody[ChangedKey],
+    request: Request[Any, Any, Any],
+    tenant: OwnTenant,
+    principal: Asker,
+    plane: Plane,
+) -> dict[str, Any]:
+    """Rename an API key, give it its scope (which also ends a withdrawal), or take that at once."""
+    await tenant.switches.change_key(
+        key_id, name=data.name, remote_config=data.remote_config, by=principal.user
+    )
+    return await _one(plane, tenant, key_id, request)
+
+
+@post("/keys/{key_id:str}", status_code=200, opt={"permission": "api_keys_write"})
+async def withdraw_key(
+    key_id: FromPath[str],
+    request: Request[Any, Any, Any],
+    tenant: OwnTenant,
+    principal: Asker,
+    plane: Plane,
+) -> dict[str, Any]:
+    """``{id}:withdraw``: give the agents of a key a state without configs, then take the key's scope."""
+    key_id, _, action = key_id.partition(":")
+    if action != "withdraw":
+        raise NotFoundError("There is withdraw, as in 0123456789ab:withdraw.")
+    await tenant.switches.withdraw_key(key_id, then_revoked=False, by=principal.user)
+    return await _one(plane, tenant, key_id, request)
+
+
+@delete("/keys/{key_id:str}", status_code=200, opt={"permission": "api_keys_delete"})
+async def revoke_key(
+    key_id: FromPath[str],
+    request: Request[Any, Any, Any],
+    tenant: OwnTenant,
+    principal: Asker,
+    plane: Plane,
+    withdraw_first: FromQuery[bool] = False,
+) -> dict[str, Any]:
+    """Revoke an API key for good: at once, or when its agents have fetched a state without configs."""
+    if withdraw_first:
+        await tenant.switches.withdraw_key(key_id, then_revoked=True, by=principal.user)
+    else:
+        await tenant.switches.revoke_key(key_id, by=principal.user)
+    return await _one(plane, tenant, key_id, request)
+
+
+@get("/withdrawals", opt={"permission": "api_keys_read"})
+async def list_withdrawals(tenant: OwnTenant) -> dict[str, Any]:
+    """What is being withdrawn, and how far each is."""
+    return {"withdrawals": await withdrawals(tenant)}
+
+
+# What others say of keys too ------------------------------------------------------------------------------
+
+
+async def withdrawals(tenant: Tenant) -> list[dict[str, Any]]:
+    """Every withdrawal of an organisation."""
+    switches = tenant.switches
+    return [_progress(switches, one) for one in await switches.progress()]
+
+
+def by_their_key(holders: Iterable[Holder]) -> dict[str, list[Holder]]:
+    """Agents by the API key they last asked with."""
+    found: dict[str, list[Holder]] = {}
+    for holder in holders:
+        if holder.key_id:
+            found.setdefault(holder.key_id, []).append(holder)
+    return found
+
+
+def is_same_host(holder: Holder, address: str) -> bool:
+    """Whether an agent asks from an address."""
+    return bool(address) and holder.address == address
+
+
+async def _one(
+    plane: ControlPlane, tenant: Tenant, key_id: str, request: Request[Any, Any, Any]
+) -> dict[str, Any]:
+    await tenant.switches.refresh()
+    row = tenant.switches.key(key_id)
+    if row is None:
+        raise NotFoundError(f"There is no API key {key_id[:40]}.")
+    holders = await tenant.switches.holders(key_id)
+    address = request.client.host if request.client is not None else ""
+    return {
+        **_key(plane, row, holders, now_s=time.time()),
+        "agents": [_agent(holder, address) for holder in holders[:MAX_AGENTS_LISTED]],
+    }
+
+
+def _key(
+    plane: ControlPlane, row: rows.ApiKeyRow, holders: Iterable[Holder], *, now_s: float
+) -> dict[str, Any]:
+    holders = tuple(holders)
+    holding = still_holding(holders, now_s)
+    return {
+        "id": row.key_id,
+        "name": row.name,
+        "last4": row.last4,
+        "remote_config": row.remote_config,
+        "created_at": shapes.time(row.created_ms),
+        "created_by": row.created_by,
+        "last_used_at": shapes.time_or_none(plane.access.last_used_ms(row)),
+        "revoked_at": shapes.time_or_none(row.revoked_ms),
+        "withdrawing_at": shapes.time_or_none(row.withdrawing_ms),
+        "revoked_after_withdrawal": row.then_revoked,
+        "used_by": sum(holder.asks for holder in holders),
+        "held_until": _until(holding[0]) if holding else None,
+    }
+
+
+def _progress(switches: Switches, one: Progress) -> dict[str, Any]:
+    key = switches.key(one.subject)
+    holding = one.still_holding(time.time())
+    return {
+        "subject": "organisation" if one.subject == EVERYTHING else "key",
+        "key_id": None if key is None else key.key_id,
+        "name": switches.organisation.name if key is None else key.name,
+        "since": shapes.time(round(one.since_s * 1000)),
+        "revokes": one.then_revoked,
+        "agents": one.agents,
+        "fetched": one.fetched,
+        "clients": one.clients,
+        "dropped": one.dropped,
+        "still_holding": [_agent(holder, "") for holder in holding[:MAX_AGENTS_LISTED]],
+    }
+
+
+def _agent(holder: Holder, address: str) -> dict[str, Any]:
+    return {
+        "agent_id": holder.agent_id,
+        "hostname": holder.hostname,
+        "last_seen": shapes.time(round(holder.seen_s * 1000)),
+        "asks": holder.asks,
+        "holds_nothing": holder.holds_nothing,
+        "clients": holder.clients,
+        "clients_holding": len(holder.holding),
+        "holds_until": _until(holder),
+        "from_your_address": is_same_host(holder, address),
+    }
+
+
+def _until(holder: Holder) -> str | None:
+    return None if holder.until_s is None else shapes.time(round(holder.until_s * 1000))
+
+
+HANDLERS = [list_keys, create_key, get_key, change_key, withdraw_key, revoke_key, list_withdrawals]
