@@ -36,7 +36,7 @@ ORG, OTHER, NOW_MS = 1, 2, 1_700_000_000_000
 
 
 class Liar:
-    """A provider that says whatever a test wants; ``claims`` are laid over honest ones, None takes one out."""
+    """A provider that says whatever a test wants; ``claims`` lie over honest ones, None takes one out."""
 
     def __init__(self) -> None:
         self.now = START
