@@ -14,7 +14,7 @@ from sealwire.server.store import audit, rows
 from sealwire.server.store import tables as t
 
 
-def _upsert(c: sa.Connection, table: sa.Table, values: Sequence[Mapping[str, Any]], *keep: str) -> None:
+def upsert(c: sa.Connection, table: sa.Table, values: Sequence[Mapping[str, Any]], *keep: str) -> None:
     """Insert rows, or replace those with the same key but for the columns in ``keep``."""
     if not values:
         return
@@ -166,7 +166,7 @@ def add_audience(c: sa.Connection, org_id: int, product: str, audience: str, num
 
 def put_files(c: sa.Connection, org_id: int, files: Iterable[rows.FileRow]) -> None:
     """Published files, new or changed."""
-    _upsert(
+    upsert(
         c,
         t.files,
         [
@@ -251,7 +251,7 @@ def put_held(
             "held": json.dumps(held, sort_keys=True),
             "at_ms": now_ms,
         }
-        _upsert(c, t.held_values, [row])
+        upsert(c, t.held_values, [row])
     else:
         k = t.held_values.c
         c.execute(
@@ -364,7 +364,7 @@ def put_agents(c: sa.Connection, org_id: int, agents: Iterable[rows.AgentRow]) -
         }
         for agent in agents
     ]
-    _upsert(c, t.agents, values, "first_seen_ms")
+    upsert(c, t.agents, values, "first_seen_ms")
 
 
 def put_clients(c: sa.Connection, org_id: int, clients: Iterable[rows.ClientRow]) -> None:
@@ -382,7 +382,7 @@ def put_clients(c: sa.Connection, org_id: int, clients: Iterable[rows.ClientRow]
         }
         for client in clients
     ]
-    _upsert(c, t.clients, values, "first_seen_ms")
+    upsert(c, t.clients, values, "first_seen_ms")
 
 
 def put_deliveries(
@@ -404,7 +404,7 @@ def put_deliveries(
         }
         for row in changed
     ]
-    _upsert(c, t.deliveries, values)
+    upsert(c, t.deliveries, values)
     k = t.deliveries.c
     for client_id, path in gone:
         c.execute(sa.delete(t.deliveries).where(k.org_id == org_id, k.client_id == client_id, k.path == path))
