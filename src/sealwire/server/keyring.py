@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from sealwire.errors import SettingsError
 from sealwire.trust.keys import Ed25519Signer, KeyId, unwrap_seed, wrap_seed
@@ -86,6 +88,12 @@ class Keyring:
                 "database was made with.",
                 detail=type(error).__name__,
             ) from error
+
+    def derived(self, purpose: str) -> bytes:
+        """A key of 32 bytes for one purpose, the same on every replica; it tells nothing of the KEK."""
+        return HKDF(hashes.SHA256(), 32, salt=None, info=f"sealwire derived\0{purpose}".encode()).derive(
+            self._kek
+        )
 
     # Root keys ------------------------------------------------------------------------------------
 

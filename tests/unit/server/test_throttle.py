@@ -104,17 +104,43 @@ def test_one_address_guesses_ten_times_a_minute_whatever_the_account() -> None:
     throttle.try_from("192.0.2.1", account="one-more@example.org")
 
 
-def test_a_success_is_not_counted_and_clears_the_account_but_not_the_address() -> None:
+def test_a_success_is_not_counted() -> None:
     throttle, _ = made()
     for _ in range(100):
         throttle.try_from("192.0.2.1", account=ANN).succeeded()
-    for _ in range(2):  # of an attacker with an account of their own, who clears nothing but that
-        fail(throttle, ACCOUNT_TRIES - 1, "192.0.2.1", BOB)
-        throttle.try_from("192.0.2.1", account=ANN).succeeded()
-        if _ == 0:
-            throttle.try_from("192.0.2.1", account=BOB).succeeded()
+
+
+def test_a_success_clears_its_own_account_and_not_the_address() -> None:
+    throttle, _ = made()
+    fail(throttle, ACCOUNT_TRIES - 1, "192.0.2.1", ANN)
+    throttle.try_from("192.0.2.1", account=ANN).succeeded()
+    fail(throttle, ACCOUNT_TRIES - 1, "192.0.2.1", ANN)
+    fail(throttle, ADDRESS_TRIES - 2 * (ACCOUNT_TRIES - 1), "192.0.2.1", BOB)
     with pytest.raises(TooOftenError):
-        fail(throttle, ADDRESS_TRIES, "192.0.2.1", "carol@example.org")
+        throttle.try_from("192.0.2.1", account="carol@example.org")
+
+
+def test_what_was_not_looked_at_is_not_counted_and_clears_nothing() -> None:
+    throttle, _ = made()
+    fail(throttle, ACCOUNT_TRIES - 1, "192.0.2.1", ANN)
+    for _ in range(20):
+        throttle.try_from("192.0.2.1", account=ANN).does_not_count()
+    fail(throttle, 1, "192.0.2.1", ANN)
+    with pytest.raises(TooOftenError):
+        throttle.try_from("192.0.2.1", account=ANN)
+
+
+def test_codes_are_counted_by_account_from_wherever_but_apart_for_a_known_device() -> None:
+    throttle, _ = made()
+    device = throttle.new_device(ANN)
+    for number in range(module.CODE_TRIES):
+        throttle.try_code(f"192.0.{number}.1", account=ANN)
+    with pytest.raises(TooOftenError):
+        throttle.try_code("203.0.113.1", account=ANN)
+
+    throttle.try_code("192.0.2.1", account=ANN, device=device).succeeded()
+    throttle.try_code("203.0.113.1", account=BOB)
+    throttle.try_from("203.0.113.1", account=ANN)  # to type the password again is not to guess at it
 
 
 def test_many_at_once_gain_nothing() -> None:

@@ -7,9 +7,9 @@ Tries are counted three ways, each in memory of this process and bounded:
 * by account and known device, *instead of both*: a browser that signed in before has a count of its own.
 
 So whoever knows somebody's email can make the sign-in wait for their own network and for no other, and the
-owner at a browser they used before is not held up by anybody, be it their own neighbour.
-# Absent on purpose: a count by account alone. It would stop guessing from many networks at once, and would
-# let anybody lock anybody out; such guessing meets the thread of ``passwords`` and lists of what is guessed.
+owner at a browser they used before is not held up by anybody, be it their own neighbour. Absent on purpose
+is a count by account alone: it would stop guessing from many networks at once, and let anybody lock anybody
+out. Such guessing meets the one thread of ``passwords``, and passwords that are not among the first guesses.
 
 A try counts before it is looked at, so that many at once gain nothing; one that succeeds is taken back. An
 account that does not exist is counted like one that does.
@@ -23,13 +23,14 @@ import ipaddress
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sealwire.errors import TooOftenError
 
 ADDRESS_TRIES, ADDRESS_WINDOW_S = 10, 60.0
 ACCOUNT_TRIES, ACCOUNT_WINDOW_S = 5, 300.0
 DEVICE_TRIES, DEVICE_WINDOW_S = 10, 300.0
+CODE_TRIES, CODE_WINDOW_S = 10, 900.0
 MAX_COUNTED = 10_000
 # IPv6: a customer has a /56 or a /48 of /64s, each with tries of its own; this is where they meet.
 SITE_TRIES, SITE_WINDOW_S = 60, 60.0
@@ -73,22 +74,23 @@ class _Counts:
         return len(self._made)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Try:
-    """One try that was let through; it counts as failed unless it succeeds."""
+    """One try that was let through; it counts as failed unless it says otherwise."""
 
-    _counted: list[tuple[_Counts, str]]
+    _counted: tuple[tuple[_Counts, str], ...]
     _now: float
-    _done: bool = field(default=False)
+
+    def does_not_count(self) -> None:
+        """It was neither right nor wrong: it was not looked at, or there is one more step."""
+        for counts, name in self._counted:
+            counts.take_back(name, self._now)
 
     def succeeded(self) -> None:
         """It was right: it does not count, nor do those before it of this account from here."""
-        if not self._done:
-            self._done = True
-            for counts, name in self._counted:
-                counts.take_back(name, self._now)
-            counts, name = self._counted[-1]
-            counts.forget(name)
+        self.does_not_count()
+        counts, name = self._counted[-1]
+        counts.forget(name)
 
 
 class Throttle:
@@ -106,6 +108,7 @@ class Throttle:
         self._sites = _Counts(SITE_TRIES, SITE_WINDOW_S)
         self._accounts = _Counts(ACCOUNT_TRIES, ACCOUNT_WINDOW_S)
         self._devices = _Counts(DEVICE_TRIES, DEVICE_WINDOW_S)
+        self._codes = _Counts(CODE_TRIES, CODE_WINDOW_S)
 
     def try_from(self, address: str, *, account: str = "", device: str = "") -> Try:
         """Begin a try.
@@ -117,8 +120,23 @@ class Throttle:
         Raises:
             TooOftenError: Too many failed; it says how long to wait, the same for every account.
         """
+        return self._begin(self._names(address, account, device))
+
+    def try_code(self, address: str, *, account: str, device: str = "") -> Try:
+        """Begin a try of a second factor, by somebody who gave the right password.
+
+        These are counted by account from wherever: only whoever knows the password gets to this count.
+
+        Raises:
+            TooOftenError: Too many failed.
+        """
+        counted = self._names(address, f"{account}\0code", device, known_as=account)
+        if counted[0][0] is not self._devices:
+            counted[-1] = (self._codes, counted[-1][1].partition(" ")[0])
+        return self._begin(counted)
+
+    def _begin(self, counted: list[tuple[_Counts, str]]) -> Try:
         now = self._clock()
-        counted = self._names(address, account, device)
         wait_s = max(counts.wait_s(name, now) for counts, name in counted)
         if wait_s > 0:
             raise TooOftenError(
@@ -126,12 +144,14 @@ class Throttle:
             )
         for counts, name in counted:
             counts.add(name, now)
-        return Try(counted, now)
+        return Try(tuple(counted), now)
 
-    def _names(self, address: str, account: str, device: str) -> list[tuple[_Counts, str]]:
+    def _names(
+        self, address: str, account: str, device: str, known_as: str = ""
+    ) -> list[tuple[_Counts, str]]:
         host, network, site = networks(address)
-        who = hashlib.sha256(account.encode("utf-8", "surrogatepass")).hexdigest()[:32] if account else ""
-        device_id = self._known_device(device, who) if who else ""
+        who = _who(account) if account else ""
+        device_id = self._known_device(device, _who(known_as or account)) if who else ""
         if device_id:
             return [(self._devices, f"{who} {device_id}")]
         counted = [(self._addresses, host)]
@@ -145,7 +165,7 @@ class Throttle:
 
     def new_device(self, account: str, present: str = "") -> str:
         """The cookie of a browser that signed in as this account; ``present`` is the one it had."""
-        who = hashlib.sha256(account.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        who = _who(account)
         device_id = self._known_device(present, who) or secrets.token_hex(8)
         return f"{device_id}.{self._mac(device_id, who)}"
 
@@ -159,6 +179,10 @@ class Throttle:
     def _mac(self, device_id: str, who: str) -> str:
         message = f"sealwire device\0{device_id}\0{who}".encode()
         return hmac.new(self._device_key, message, hashlib.sha256).hexdigest()
+
+
+def _who(account: str) -> str:
+    return hashlib.sha256(account.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def networks(address: str) -> tuple[str, str, str]:
