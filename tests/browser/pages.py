@@ -15,5 +15,7 @@ PAGES: dict[str, str] = {
     "webhooks": "/webhooks",
     "webhooks-new": "/webhooks/new",
     "guide": "/guide/how-it-works",
+    "guide-tracers": "/guide/tracers",
+    "guide-troubleshooting": "/guide/troubleshooting",
     "not-found": "/nothing-here",
 }
