@@ -34,6 +34,7 @@ from sealwire import __version__
 from sealwire.errors import SealwireError, SettingsError
 from sealwire.server import access, audit, backup, settings
 from sealwire.server.api import admin, fast_lane, problems, requests
+from sealwire.server.api.inventory import InventoryApi
 from sealwire.server.api.remote_config import MachineApi, Receive, Scope, Send
 from sealwire.server.control_plane import ControlPlane
 from sealwire.server.metrics import render
@@ -80,7 +81,8 @@ def build(plane: ControlPlane) -> tuple[Any, MachineApi]:
         logging_config=None,
         experimental_features=list[ExperimentalFeatures](),
     )
-    routes = machine.routes
+    inventories = InventoryApi(plane.access, plane.tenants, machine.answers)
+    routes = {**machine.routes, **inventories.routes}
     of_people = requests.in_context(people, plane.trail.refusals)  # type: ignore[arg-type]
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:

@@ -15,6 +15,7 @@ from sealwire.server.access import Access
 from sealwire.server.author import Author
 from sealwire.server.distribute import Distributor
 from sealwire.server.explain import FileState, file_state
+from sealwire.server.inventory import Inventories
 from sealwire.server.keyring import Keyring
 from sealwire.server.observe import Observer
 from sealwire.server.overview import Overview
@@ -55,6 +56,7 @@ class Tenant:
         self.distributor = Distributor(self.publisher, self.reconciler, self.observer)
         self.author = Author(database, organisation.org_id)
         self.refresh_interval_s = settings.refresh_interval_s
+        self.inventory = Inventories(database, organisation.org_id, self.distributor.sessions)
         self.overview = Overview(self, database)
         self.switches = Switches(self, database, access, settings, clock)
         self.uptakes = Uptakes(self.distributor)
@@ -70,6 +72,7 @@ class Tenant:
         self._tasks = [
             asyncio.create_task(self.reconciler.run(), name="reconciler"),
             asyncio.create_task(self.observer.run(), name="observer"),
+            asyncio.create_task(self.inventory.run(), name="inventory"),
             asyncio.create_task(self._upkeep(), name="upkeep"),
             asyncio.create_task(self.switches.run(), name="switches"),
             asyncio.create_task(self.webhooks.run(), name="webhooks"),
@@ -87,6 +90,7 @@ class Tenant:
                 self.distributor.forget_silent()
                 for client_id in await self.observer.forget_old():
                     self.distributor.held.pop(client_id, None)
+                await self.inventory.forget_old()
                 if await asyncio.to_thread(self._renew_roots):
                     self.reconciler.reload()
             except SealwireError as error:

@@ -21,6 +21,7 @@ from sealwire.server.access import Access, AgentKey, digest_sent
 from sealwire.server.connection import Connection
 from sealwire.server.tenant import Tenant
 from sealwire.wire import remoteconfig_pb2 as pb
+from sealwire.wire.codec import parse_latest_configs_request
 from sealwire.wire.limits import MAX_LATEST_CONFIGS_REQUEST_BYTES
 
 log = structlog.get_logger()
@@ -31,6 +32,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _PROTOBUF = (b"content-type", b"application/x-protobuf")
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
+MAX_REFUSED_BYTES = 1024 * 1024  # of a poll that is refused: larger ones leave nothing
 _ANSWERED = ("configurations", 200)
 
 
@@ -85,12 +87,14 @@ class MachineApi:
         key = self._access.agent_key_of(sha256)
         tenant = self._admitted(key)
         if key is None or tenant is None:
-            await self._refuse(send, "configurations", 401, self._refusal(sha256).text)
+            refusal = self._refusal(sha256)
+            await self._note_refused(refusal, receive, length)
+            await self._refuse(send, "configurations", 401, refusal.text)
             return
         try:
             if length > MAX_LATEST_CONFIGS_REQUEST_BYTES:
                 raise OversizeError(f"The request may have {MAX_LATEST_CONFIGS_REQUEST_BYTES} bytes.")
-            body = await _read(receive)
+            body = await read_body(receive)
             wait_s = min(int(wait), self._max_wait_s) if wait.isdigit() and len(wait) < 4 else 0
             client = scope.get("client")
             answer = await tenant.distributor.poll(
@@ -146,7 +150,7 @@ class MachineApi:
         return answer
 
     async def _org(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sha256 = digest_sent(_header(scope, b"dd-api-key"))
+        sha256 = digest_sent(header(scope, b"dd-api-key"))
         tenant = self._admitted(self._access.agent_key_of(sha256))
         if tenant is None:
             await self._refuse(send, "org", 401, self._refusal(sha256).text)
@@ -155,7 +159,7 @@ class MachineApi:
         await self._say(send, "org", message.SerializeToString())
 
     async def _status(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sha256 = digest_sent(_header(scope, b"dd-api-key"))
+        sha256 = digest_sent(header(scope, b"dd-api-key"))
         key = self._access.agent_key_of(sha256)
         tenant = None if key is None else self._tenants.get(key.org_id)
         if key is None or tenant is None:
@@ -187,6 +191,19 @@ class MachineApi:
             key, Connection.UNAUTHORIZED, "This API key does not carry the Remote Configuration scope."
         )
 
+    async def _note_refused(self, refusal: Refusal, receive: Receive, length: int) -> None:
+        """Who is refused shows in the fleet, if its key belongs to anybody; bounded in size and rate."""
+        tenant = None if refusal.key is None else self._tenants.get(refusal.key.org_id)
+        if refusal.key is None or tenant is None or length > MAX_REFUSED_BYTES:
+            return
+        if not tenant.inventory.may_note_refusal(refusal.key.key_id):
+            return
+        try:
+            request = parse_latest_configs_request(await read_body(receive, limit=MAX_REFUSED_BYTES))
+        except UntrustedError:
+            return
+        tenant.inventory.note_refusal(request, key_id=refusal.key.key_id, why=refusal.text)
+
     async def _say(self, send: Send, route: str, body: bytes) -> None:
         self.answers[route, 200] += 1
         headers = [_PROTOBUF, (b"content-length", b"%d" % len(body))]
@@ -206,14 +223,21 @@ class MachineApi:
         await send({"type": "http.response.body", "body": body})
 
 
-def _header(scope: Scope, wanted: bytes) -> str:
+def header(scope: Scope, wanted: bytes) -> str:
+    """A header of a request, "" where it is not there."""
     for name, value in scope["headers"]:
         if name == wanted:
             return str(value.decode("latin-1"))
     return ""
 
 
-async def _read(receive: Receive) -> bytes:
+async def read_body(receive: Receive, *, limit: int = MAX_LATEST_CONFIGS_REQUEST_BYTES) -> bytes:
+    """The body of a request.
+
+    Raises:
+        OversizeError: It is larger than ``limit``; the rest is not read.
+        UntrustedError: It broke off.
+    """
     message = await receive()
     if message["type"] == "http.disconnect":
         raise UntrustedError("The request broke off.")
@@ -228,6 +252,6 @@ async def _read(receive: Receive) -> bytes:
             raise UntrustedError("The request broke off.")
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > MAX_LATEST_CONFIGS_REQUEST_BYTES:
-            raise OversizeError(f"The request may have {MAX_LATEST_CONFIGS_REQUEST_BYTES} bytes.")
+        if size > limit:
+            raise OversizeError(f"The request may have {limit} bytes.")
     return b"".join(parts)
