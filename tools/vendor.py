@@ -98,8 +98,9 @@ def _bundles(work: Path, modules: Path) -> set[str]:
         target = PAGES / name.format(version=_version(modules, main_package))
         subprocess.run(
             [
-                modules / ".bin" / "esbuild", entry, "--bundle", "--minify", "--format=esm", "--target=es2022",
-                "--legal-comments=none", "--log-level=warning", f"--outfile={target}", "--metafile=made.json",
+                modules / ".bin" / "esbuild", entry, "--bundle", "--minify", "--format=esm",
+                "--target=es2022", "--legal-comments=none", "--log-level=warning", f"--outfile={target}",
+                "--metafile=made.json",
             ],
             cwd=work, check=True,
         )  # fmt: skip

@@ -405,6 +405,16 @@ PRODUCT = Product(
         at(_LIB, "llmobs"): "LLM Observability",
         f"{_LIB}.llmobs.ml_app_name": "Application name",
     },
+    rare=frozenset(
+        {
+            *(at("$", key) for key in ("id", "revision", "schema_version", "action")),
+            "$.service_target",
+            "$.k8s_target_v2",
+            at(_LIB, "library_language"),
+            at(_LIB, "library_version"),
+            at(_LIB, "dynamic_sampling_enabled"),
+        }
+    ),
     capability={
         at(_LIB, key): bit
         for key, bit in (

@@ -42,7 +42,11 @@ def _addresses(element: Mapping[str, object], path: str, report: Report) -> None
 _ENTRY = Record(
     required={"value": Text(max_length=4096, says="An address or network, or the exact text.")},
     optional={
-        "expiration": Integer(also=_seconds, says="Seconds since 1970 at which it lapses; 0 or none: never.")
+        "expiration": Integer(
+            also=_seconds,
+            form="unix-seconds",
+            says="Seconds since 1970 at which it lapses; 0 or none: never.",
+        )
     },
 )
 _LIST = Record(

@@ -122,6 +122,7 @@ class Product:
         labels: What people call a member, by its place: its JSON path with ``[]`` for any index, such as
             ``$.rules_data[].data``; ``label`` makes one of the key where none stands here. The label of a
             place that ends in ``[]`` is for one element of the list.
+        rare: Places of members that are hardly ever set; the form tucks them away.
         teller: Says in words what the change of the member at a place means, when there are better ones than
             "label before → after"; None: there are not. An absent member is None.
         reads, writes: Permissions of people to see and to change its configs.
@@ -140,6 +141,7 @@ class Product:
     minimum_versions: Mapping[str, str] = field(default_factory=dict)
     capability: Mapping[str, int] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    rare: frozenset[str] = frozenset()
     teller: Tell = _nothing_to_tell
     reads: str
     writes: str

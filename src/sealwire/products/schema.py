@@ -175,12 +175,17 @@ class Text(Shape):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Integer(Shape):
-    """A whole number; ``true`` and ``1.0`` are not one."""
+    """A whole number; ``true`` and ``1.0`` are not one.
+
+    Attributes:
+        form: ``unix-seconds`` for a time, which the form asks for as one.
+    """
 
     says: str = ""
     least: int = 0
     most: int = MAX_SAFE_INTEGER
     also: Callable[[int], str | None] | None = None
+    form: str = ""
 
     def check(self, value: object, path: str, report: Report) -> None:
         if isinstance(value, bool) or not isinstance(value, int):
@@ -191,7 +196,8 @@ class Integer(Shape):
             report.add(path, f"Expected a whole number from {self.least} to {self.most}, not {value}.")
 
     def json_schema(self) -> dict[str, object]:
-        return _described({"type": "integer", "minimum": self.least, "maximum": self.most}, self.says)
+        schema: dict[str, object] = {"type": "integer", "minimum": self.least, "maximum": self.most}
+        return _described({**schema, "format": self.form} if self.form else schema, self.says)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ the next page shows once.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote
@@ -47,7 +48,9 @@ class Form:
         return self.text(name) not in ("", "0", "off", "false")
 
 
-async def read(request: Request[Any, Any, Any], *, max_bytes: int = MAX_FORM_BYTES) -> Form:
+async def read(
+    request: Request[Any, Any, Any], *, max_bytes: int = MAX_FORM_BYTES, max_fields: int = MAX_FIELDS
+) -> Form:
     """The form that was sent.
 
     Raises:
@@ -57,12 +60,18 @@ async def read(request: Request[Any, Any, Any], *, max_bytes: int = MAX_FORM_BYT
     body = await request.body()
     if len(body) > max_bytes:
         raise OversizeError(f"This form may have {max_bytes} bytes; it has {len(body)}.")
+    if len(body) > MAX_FORM_BYTES:
+        return await asyncio.to_thread(_parse, body, max_fields)  # takes long, and polls go on
+    return _parse(body, max_fields)
+
+
+def _parse(body: bytes, max_fields: int) -> Form:
     try:
         # A lone NUL cannot be stored by PostgreSQL, and nobody types one.
         text = body.decode("utf-8", "replace").replace("%00", "")
-        return Form(parse_qs(text, keep_blank_values=True, max_num_fields=MAX_FIELDS))
+        return Form(parse_qs(text, keep_blank_values=True, max_num_fields=max_fields))
     except ValueError as error:
-        raise InvalidChangeError(f"A form may have {MAX_FIELDS} fields.") from error
+        raise InvalidChangeError(f"A form may have {max_fields} fields.") from error
 
 
 def went(path: str, done: str = "") -> Redirect:
