@@ -169,11 +169,11 @@ class Overview:
             self._refreshing = asyncio.create_task(self.look(), name="overview")
         return last
 
-    async def look(self) -> Fleet:
+    async def look(self, *, fresh_for_s: float = FRESH_FOR_S) -> Fleet:
         """The fleet as it is, at most a second old."""
         async with self._lock:
             now_s = time.time()
-            if self._last is None or now_s - self._last.at_s > FRESH_FOR_S:
+            if self._last is None or now_s - self._last.at_s > fresh_for_s:
                 await self._read_tables(now_s)
                 self._last = await self._look(now_s)
             return self._last

@@ -66,7 +66,7 @@ class Wanted:
 
     Attributes:
         products: Those that may be seen at all.
-        only: Config ids; None for any.
+        only, without: Config ids; None, and none, for any.
         soon_ms: Until when something ends "soon".
     """
 
@@ -75,6 +75,7 @@ class Wanted:
     state: str | None = None
     conditions: tuple[Condition, ...] = ()
     only: Collection[str] | None = None
+    without: Collection[str] = ()
     soon_ms: int = 0
 
 
@@ -257,6 +258,8 @@ def _where(c: sa.Connection, org_id: int, wanted: Wanted) -> list[sa.ColumnEleme
         where.append(_in_state(wanted.state, wanted.now_ms))
     if wanted.only is not None:
         where.append(k.config_id.in_(list(wanted.only)))
+    if wanted.without:
+        where.append(k.config_id.not_in(list(wanted.without)))
     for condition in wanted.conditions:
         holds = sa.or_(*(_holds(c, condition.field, value, wanted) for value in condition.values))
         where.append(sa.not_(holds) if condition.negated else holds)

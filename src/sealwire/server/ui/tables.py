@@ -87,7 +87,7 @@ def page(
     start, end = 0, size
     if ordered:
         kind = type(place(ordered[0])[0])
-        after, before = _read(query.get("after", ""), kind), _read(query.get("before", ""), kind)
+        after, before = read_place(query.get("after", ""), kind), read_place(query.get("before", ""), kind)
         if after is not None:
             start = _first(ordered, lambda row: place(row) < after if descends else place(row) > after)
             end = start + size
@@ -124,7 +124,10 @@ def asked_for(query: Mapping[str, str], kinds: Mapping[str, type], *, default_so
     if asked.removeprefix("-") not in kinds:
         asked = default_sort
     name = asked.removeprefix("-")
-    after, before = _read(query.get("after", ""), kinds[name]), _read(query.get("before", ""), kinds[name])
+    after, before = (
+        read_place(query.get("after", ""), kinds[name]),
+        read_place(query.get("before", ""), kinds[name]),
+    )
     return Slice(name, asked.startswith("-"), after, None if after is not None else before)
 
 
@@ -181,8 +184,8 @@ def _linked(
     return Page(
         tuple(shown),
         headings,
-        None if previous is None else link(sort=present, before=_write(previous)),
-        None if following is None else link(sort=present, after=_write(following)),
+        None if previous is None else link(sort=present, before=write_place(previous)),
+        None if following is None else link(sort=present, after=write_place(following)),
     )
 
 
@@ -202,11 +205,12 @@ def _first(ordered: Sequence[T], holds: Callable[[T], bool]) -> int:
     return low
 
 
-def _write(place: tuple[Value, str]) -> str:
+def write_place(place: tuple[Value, str]) -> str:
+    """A place as an address has it."""
     return base64.urlsafe_b64encode(orjson.dumps(place)).decode().rstrip("=")
 
 
-def _read(text: str, kind: type) -> tuple[Value, str] | None:
+def read_place(text: str, kind: type) -> tuple[Value, str] | None:
     """A place; None for anything that is not one of this column, which then is the first page."""
     if not text or len(text) > 1000:
         return None
