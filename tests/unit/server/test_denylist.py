@@ -1,0 +1,92 @@
+"""What somebody wants to block: read, written one way, and what of it may hurt."""
+
+from __future__ import annotations
+
+import pytest
+
+from sealwire.errors import InvalidChangeError
+from sealwire.server import denylist
+from sealwire.server.denylist import Entry, Kind
+
+NOW_S = 1_795_000_000
+
+
+def risks_of(typed: str, **more: object) -> str:
+    (checked,) = denylist.check(Kind.IP, [typed], **more)  # type: ignore[arg-type]  # named one by one
+    return " ".join(checked.risks)
+
+
+@pytest.mark.parametrize(
+    ("typed", "risk"),
+    [
+        ("0.0.0.0/0", "every address"),
+        ("::/0", "every address"),
+        ("10.1.2.3", "private range"),
+        ("192.168.0.0/24", "private range"),
+        ("127.0.0.1", "private range"),
+        ("::1", "private range"),
+        ("::ffff:10.0.0.1", "private range"),
+        ("100.64.0.0/10", "very wide"),
+        ("32.0.0.0/4", "very wide: 268,435,456 addresses"),
+        ("11.0.0.0/15", "very wide: 131,072 addresses"),
+        ("2a00::/20", "very wide: 2^108 addresses"),
+    ],
+)
+def test_a_range_that_may_hurt_says_so_with_a_number(typed: str, risk: str) -> None:
+    assert risk in risks_of(typed)
+
+
+@pytest.mark.parametrize("typed", ["203.0.113.7", "203.0.113.0/24", "198.18.0.0/16", "2001:db8::/32"])
+def test_an_ordinary_range_has_no_risk(typed: str) -> None:
+    assert risks_of(typed) == ""
+
+
+def test_ones_own_address_is_a_risk_however_it_is_written() -> None:
+    assert "yourself" in risks_of("203.0.113.0/24", own_address="203.0.113.7")
+    assert "yourself" in risks_of("203.0.113.7", own_address="::ffff:203.0.113.7")
+    assert risks_of("203.0.113.8", own_address="203.0.113.7") == ""
+    assert risks_of("203.0.113.8", own_address="testclient") == ""
+
+
+def test_the_address_of_an_agent_is_a_risk_that_names_its_host() -> None:
+    agents = {"203.0.113.7": "web-1", "203.0.113.9": "web-2", "198.51.100.1": "web-3"}
+
+    assert "An agent asks from there" in risks_of("203.0.113.7", agents=agents)
+    found = risks_of("203.0.113.0/24", agents=agents)
+    assert "2 agents ask" in found
+    assert "web-1, web-2" in found
+
+
+@pytest.mark.parametrize("typed", ["203.0.113", "203.0.113.7/33", "fe80::1%eth0", "example.org", ""])
+def test_what_is_no_address_is_refused_at_its_place(typed: str) -> None:
+    with pytest.raises(InvalidChangeError) as refused:
+        denylist.check(Kind.IP, ["203.0.113.1", typed])
+
+    assert [problem.path for problem in refused.value.problems] == ["$.values[1]"]
+
+
+@pytest.mark.parametrize("typed", ["", "  ", "mal\nlory", "x" * 4097])
+def test_what_is_no_user_id_is_refused(typed: str) -> None:
+    with pytest.raises(InvalidChangeError):
+        denylist.check(Kind.USER, [typed])
+
+
+def test_host_bits_go_and_the_same_network_is_checked_once() -> None:
+    found = denylist.check(Kind.IP, ["203.0.113.7/24", "203.0.113.0/24"])
+
+    assert [(one.typed, one.value) for one in found] == [("203.0.113.7/24", "203.0.113.0/24")]
+
+
+def test_what_lapsed_and_what_a_wider_prefix_outlasts_is_tidied_away() -> None:
+    """Tracers go by the longest prefix: a lapsed /32 would open a hole in the blocked /24."""
+    entries = [
+        Entry("203.0.113.7", NOW_S + 60),
+        Entry("203.0.113.9"),
+        Entry("203.0.113.0/24", NOW_S + 3600),
+        Entry("198.51.100.1", NOW_S),
+    ]
+    payload = denylist.replaced({}, Kind.IP, entries)
+
+    tidied = denylist.tidied(payload, now_s=NOW_S)
+
+    assert [entry.value for entry in denylist.entries(tidied, Kind.IP)] == ["203.0.113.9", "203.0.113.0/24"]
