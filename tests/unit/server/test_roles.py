@@ -467,7 +467,8 @@ def test_a_subject_is_linked_once_and_for_ever(database: Database) -> None:
     with database.read() as c:
         assert store.identity(c, row.issuer, row.subject) == row
         assert store.identity(c, row.issuer, "Subject") is None
-        assert store.identities(c, [ANN, BEN]) == [row]
+        assert store.identities(c, ORG) == store.identities(c, ORG, user_id=ANN) == [row]
+        assert store.identities(c, OTHER) == store.identities(c, ORG, user_id=BEN) == []
 
 
 # Application keys of users --------------------------------------------------------------------------------

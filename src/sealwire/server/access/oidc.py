@@ -367,11 +367,12 @@ def admit(
     if user is None:
         user = _newcomer(c, vouched, settings, org_id=org_id, now_ms=now_ms)
     # Attack: an email that was given to somebody else. Their account stays with its first subject.
-    elif any(one.issuer == vouched.issuer for one in store.identities(c, [user.user_id])):
+    elif any(one.issuer == vouched.issuer for one in store.identities(c, user.org_id, user_id=user.user_id)):
         raise NotPermittedError(
             f"The user {user.email} belongs to another account of {settings.oidc_name}. Ask an administrator."
         )
     user = _let_in(c, user, settings, now_ms=now_ms)
+    people.end_links_of(c, user.org_id, user.user_id, now_ms=now_ms)  # an invitation has done its work
     store.add_identity(c, store.IdentityRow(vouched.issuer, vouched.subject, user.user_id, now_ms))
     write.add_audit(
         c, user.org_id, at_ms=now_ms, actor=user.email, action="user.linked", subject=f"user {user.user_id}",

@@ -143,8 +143,8 @@ def bind(
     if role is None:
         raise NotFoundError(_MISSING_ROLE)
     row = BindingRow(
-        org_id, secrets.token_hex(8), user_id, role_id, _checked_names("services", services),
-        _checked_names("envs", envs), now_ms, by,
+        org_id, secrets.token_hex(8), user_id, role_id, checked_names("services", services),
+        checked_names("envs", envs), now_ms, by,
     )  # fmt: skip
     has = store.bindings(c, org_id, user_id=user_id)
     if any((one.role_id, one.services, one.envs) == (role_id, row.services, row.envs) for one in has):
@@ -296,12 +296,14 @@ class Roles:
             if role is None:
                 raise NotFoundError(_MISSING_ROLE)
             grant = Grant(
-                role, frozenset(_checked_names("services", services)), frozenset(_checked_names("envs", envs))
+                role, frozenset(checked_names("services", services)), frozenset(checked_names("envs", envs))
             )
             require_to_have(by, (grant,))
             row = bind(
                 c, by.org_id, user_id, role_id, services=services, envs=envs, by=by.user, now_ms=now_ms
             )
+            # Attack: a link made while its user had less lets somebody in who may not have more.
+            store.end_reset_links(c, by.org_id, user_id, now_ms=now_ms)
         self._changed()
         return row
 
@@ -399,7 +401,12 @@ def _checked_permissions(names: Iterable[str]) -> tuple[str, ...]:
     return chosen
 
 
-def _checked_names(field: str, names: Iterable[str]) -> tuple[str, ...]:
+def checked_names(field: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Services or environments of a restriction as they are kept: case folded, sorted, each once.
+
+    Raises:
+        InvalidChangeError: Too many, or names that cannot be any.
+    """
     chosen = sorted({name.strip().casefold() for name in names} - {""})
     if len(chosen) > MAX_NAMES or any(len(name) > 200 or not _is_plain(name) for name in chosen):
         raise InvalidChangeError(

@@ -7,7 +7,6 @@ that would each leave one administrator cannot together leave none.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -225,6 +224,17 @@ def active_users(c: sa.Connection) -> dict[str, tuple[int, str]]:
     }
 
 
+def end_reset_links(c: sa.Connection, org_id: int, user_id: str, *, now_ms: int) -> None:
+    """Let no link to set a new password of an active user work any more."""
+    k, u = t.links.c, t.users.c
+    is_active = sa.exists().where(u.user_id == user_id, u.state == ACTIVE)
+    c.execute(
+        sa.update(t.links)
+        .where(k.org_id == org_id, k.user_id == user_id, k.used_ms.is_(None), is_active)
+        .values(used_ms=now_ms)
+    )
+
+
 def active_admin_ids(c: sa.Connection, org_id: int) -> tuple[str, ...]:
     """Ids of active users who are administrators without restriction."""
     k, u = t.role_bindings.c, t.users.c
@@ -264,11 +274,13 @@ def identity(c: sa.Connection, issuer: str, subject: str) -> IdentityRow | None:
     return None if row is None else IdentityRow(**row._mapping)
 
 
-def identities(c: sa.Connection, user_ids: Sequence[str]) -> list[IdentityRow]:
-    """Identities of users, oldest first."""
-    k = t.identities.c
-    query = sa.select(t.identities).where(k.user_id.in_(list(user_ids))).order_by(k.created_ms)
-    return [IdentityRow(**row._mapping) for row in c.execute(query)]
+def identities(c: sa.Connection, org_id: int, *, user_id: str | None = None) -> list[IdentityRow]:
+    """Identities of the users of an organisation, or of one of them, oldest first."""
+    k, u = t.identities.c, t.users.c
+    query = sa.select(t.identities).join(t.users, u.user_id == k.user_id).where(u.org_id == org_id)
+    if user_id is not None:
+        query = query.where(k.user_id == user_id)
+    return [IdentityRow(**row._mapping) for row in c.execute(query.order_by(k.created_ms, k.subject))]
 
 
 def add_identity(c: sa.Connection, row: IdentityRow) -> None:
