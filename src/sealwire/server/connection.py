@@ -6,6 +6,7 @@ state without a way out of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,9 +14,12 @@ from functools import lru_cache
 
 from sealwire.products import PRODUCTS, ClientFacts
 from sealwire.server.explain import DeliveryState, FileState
+from sealwire.server.store.rows import ApiKeyRow
 from sealwire.server.targeting import Targeting
+from sealwire.wire.inventory import RemoteConfig, Service
 
 HEARD_WITHIN_S = 90.0  # or three poll intervals, if that is longer
+LEAST_AGENT = "7.41.1"  # the first open-source Agent with Remote Configuration
 OFFLINE_AFTER_S = 600.0
 PENDING_TOO_LONG_S = 300.0
 
@@ -51,8 +55,7 @@ REMEDIES: Mapping[Connection, str] = {
     "reached from there.",
     Connection.DEGRADED: "Open it to see which config was not taken and what the client said; correct the "
     "config, or take the client out of its targeting.",
-    Connection.UNSUPPORTED: "Its tracer is older than the oldest that takes a product aimed at it: "
-    "upgrade the tracer.",
+    Connection.UNSUPPORTED: "It is older than the oldest that takes what is aimed at it: upgrade it.",
     Connection.UNAUTHORIZED: "Its API key may not use Remote Configuration: switch that on for the key, or "
     "for the organisation.",
     Connection.REVOKED: "Its API key was revoked: give the agent another one and restart it.",
@@ -62,9 +65,10 @@ REMEDIES: Mapping[Connection, str] = {
     "tracer's version and DD_REMOTE_CONFIGURATION_ENABLED.",
     Connection.PENDING: "It was told and has not confirmed yet; tracers ask every few seconds. If this "
     "lasts, look at the agent it is behind.",
-    Connection.UNKNOWN: "Nothing but its name is known yet.",
-    Connection.OFFLINE: "Nothing was heard for ten minutes. It keeps what it has as long as it runs; the "
-    "row goes away after a week.",
+    Connection.UNKNOWN: "It was only just seen. If this lasts longer than two minutes, look at the log of "
+    "its agent.",
+    Connection.OFFLINE: "Nothing was heard for ten minutes. It keeps what it has as long as it runs. A "
+    "tracer goes away from this list after a day, an agent after a month.",
     Connection.CONNECTED: "",
 }
 
@@ -84,6 +88,7 @@ class Standing:
 
 
 CONNECTED = Standing(Connection.CONNECTED)
+_OFF_FOR_ALL = "Remote Configuration is off for this organisation"
 
 
 def client_standing(
@@ -97,8 +102,9 @@ def client_standing(
     agent_error: str,
     client_error: str = "",
     remote_config: bool = True,
+    barred: Standing | None = None,
 ) -> Standing:
-    """The state of one tracer."""
+    """The state of one tracer; ``barred`` is what keeps its agent from asking."""
     failed: list[FileState] = []
     pending: list[FileState] = []
     for file in files:
@@ -111,6 +117,8 @@ def client_standing(
                 Connection.UNSUPPORTED,
                 f"{file.product} needs {needed}, this is {tracer_version or 'unknown'}",
             )
+    if barred is not None:
+        return barred
     silence = _silence(age_s, heard_within_s, agent_error, remote_config)
     if silence is not None:
         return silence
@@ -125,6 +133,45 @@ def client_standing(
     return CONNECTED
 
 
+def bar(
+    *,
+    key: ApiKeyRow | None,
+    told: RemoteConfig | None,
+    told_age_s: float,
+    refused_for: str,
+    refused_age_s: float,
+) -> Standing | None:
+    """What keeps an agent from asking for configs at all, or None.
+
+    Args:
+        key: The API key it last came with; None when that is not known.
+        told: How its own Remote Configuration stands, as it last told.
+        told_age_s: How long ago that was.
+        refused_for: What it was told when its last poll was refused; empty when that was not refused.
+        refused_age_s: How long ago that was.
+    """
+    if key is not None and key.revoked_ms is not None:
+        return Standing(Connection.REVOKED, f"its API key {key.name} was revoked")
+    heard = told_age_s <= OFFLINE_AFTER_S
+    if heard and told is not None and not told.enabled:
+        return Standing(Connection.DISABLED, told.reason)
+    if refused_for and refused_age_s <= OFFLINE_AFTER_S:
+        return Standing(Connection.UNAUTHORIZED, _of_key(refused_for, key))
+    if heard and key is not None and not key.remote_config:
+        return Standing(Connection.UNAUTHORIZED, _of_key(_NO_SCOPE, key))
+    return None
+
+
+_NO_SCOPE = "This API key does not carry the Remote Configuration scope."
+
+
+def _of_key(text: str, key: ApiKeyRow | None) -> str:
+    """What an agent was told of its key, with the key's name."""
+    if key is None or not text.startswith("This API key "):
+        return text
+    return f"Its API key {key.name} {text.removeprefix('This API key ')}"
+
+
 def agent_standing(
     *,
     age_s: float,
@@ -134,8 +181,34 @@ def agent_standing(
     has_version: int,
     wanted_version: int | None,
     remote_config: bool = True,
+    version: str = "",
+    barred: Standing | None = None,
+    told: RemoteConfig | None = None,
+    told_age_s: float = math.inf,
+    known_for_s: float = math.inf,
 ) -> Standing:
-    """The state of one agent."""
+    """The state of one agent.
+
+    Args:
+        age_s: Since its last answered poll; infinite when there was none.
+        error: What it reports.
+        version: Of the open-source Agent it is, or is like.
+        barred: What keeps it from asking.
+        told: How its Remote Configuration stands, by its inventory.
+        told_age_s: Since that inventory.
+        known_for_s: Since it was first seen.
+    """
+    if version.startswith(("6.", "7.")) and _older_than(version, LEAST_AGENT):
+        return Standing(Connection.UNSUPPORTED, f"{LEAST_AGENT} is needed, this is {version}")
+    if barred is not None:
+        return barred
+    if age_s > heard_within_s and told is not None and told_age_s <= OFFLINE_AFTER_S:
+        if not remote_config:
+            return Standing(Connection.UNAUTHORIZED, _OFF_FOR_ALL)
+        if math.isinf(age_s) and known_for_s <= heard_within_s and not told.error and told.is_on:
+            return Standing(Connection.UNKNOWN, "it has told of itself and not asked for configs yet")
+        reason = told.reason or told.error or "it tells of itself and does not ask for configs"
+        return Standing(Connection.ERROR, reason)
     silence = _silence(age_s, heard_within_s, error, remote_config)
     if silence is not None:
         return silence
@@ -147,11 +220,38 @@ def agent_standing(
     return CONNECTED
 
 
+def service_standing(
+    service: Service, *, age_s: float, barred: Standing | None, told: RemoteConfig, remote_config: bool = True
+) -> Standing:
+    """The state of a service that sends traces and of which no client is known.
+
+    Args:
+        age_s: Since its last trace.
+        barred: What keeps its agent from asking.
+        told: How its agent's Remote Configuration stands.
+    """
+    if age_s > OFFLINE_AFTER_S:
+        return Standing(Connection.OFFLINE)
+    if barred is not None:
+        return barred
+    if not remote_config:
+        return Standing(Connection.UNAUTHORIZED, _OFF_FOR_ALL)
+    if not told.is_on:
+        return Standing(Connection.ERROR, told.reason)
+    if service.client_seen:
+        return Standing(Connection.UNKNOWN, "its tracer asks its agent, which has not told of it yet")
+    if service.switched_off_by:
+        return Standing(
+            Connection.NOT_DETECTED, f"Remote Configuration is off in its tracer ({service.switched_off_by})"
+        )
+    return Standing(Connection.NOT_DETECTED)
+
+
 def _silence(age_s: float, heard_within_s: float, error: str, remote_config: bool) -> Standing | None:
     if age_s > OFFLINE_AFTER_S:
         return Standing(Connection.OFFLINE)
     if not remote_config:
-        return Standing(Connection.UNAUTHORIZED, "Remote Configuration is off for this organisation")
+        return Standing(Connection.UNAUTHORIZED, _OFF_FOR_ALL)
     if error.startswith(("tuf:", "api:")):
         return Standing(Connection.ERROR, error)
     if age_s > heard_within_s:

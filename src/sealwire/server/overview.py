@@ -13,6 +13,7 @@ and only while somebody looks.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -26,11 +27,14 @@ from sealwire.server.connection import (
     Connection,
     Standing,
     agent_standing,
+    bar,
     client_standing,
+    service_standing,
 )
 from sealwire.server.explain import DeliveryState, FileState, file_state
 from sealwire.server.store import read, rows
 from sealwire.server.store.database import Database
+from sealwire.server.store.inventory import InventoryRow
 
 if TYPE_CHECKING:
     from sealwire.server.distribute import Session
@@ -41,7 +45,10 @@ FRESH_FOR_S = 0.8
 GLANCE_S = 4.0
 AGENTS_EVERY_S = 15.0
 OTHERS_EVERY_S = 15.0
+SERVICES_EVERY_S = 2.0
 SHOW_FOR_S = 86400.0
+SHOW_AGENTS_FOR_S = 30 * 86400.0
+SERVICE = "service"  # the kind of a row that stands for a service without a client
 ROWS_AT_ONCE = 500  # between two chances for polls to be answered
 
 
@@ -54,6 +61,9 @@ class ClientLine:
         files: What it shall have, and what became of each.
         seen_s: When its agent last asked, seconds since 1970; a poll held open counts when it came.
         waiting: Its agent holds a poll open right now, so it hears of a change at once.
+
+    A service that sends traces and has no client is such a line too, in ``Fleet.services``: its
+    ``facts["kind"]`` is ``SERVICE``, and it was seen when its last trace was.
     """
 
     client_id: str
@@ -80,6 +90,10 @@ class AgentLine:
 
     Attributes:
         wanted_version: Director version it shall have; None when it is not live here.
+        seen_s: When it was last answered, seconds since 1970; 0 when it never was.
+        heard_s: When anything was last heard of it, refused polls and inventories too.
+        key_id: Of the API key it last came with; empty when that is not known.
+        inventory: What it tells of itself, if anything.
     """
 
     agent_id: str
@@ -95,6 +109,9 @@ class AgentLine:
     first_seen_s: float
     seen_s: float
     waiting: bool
+    heard_s: float = 0.0
+    key_id: str = ""
+    inventory: InventoryRow | None = None
 
     @property
     def state(self) -> Connection:
@@ -103,13 +120,18 @@ class AgentLine:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """One look at everything."""
+    """One look at everything.
+
+    Attributes:
+        services: Those that send traces and have no client.
+    """
 
     clients: tuple[ClientLine, ...]
     agents: tuple[AgentLine, ...]
     client_states: Mapping[Connection, int]
     agent_states: Mapping[Connection, int]
     at_s: float
+    services: tuple[ClientLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +146,8 @@ class _Place:
     seen_s: float
     waiting: bool
     heard: bool  # within the time in which a connected one is heard
-    well: bool  # heard, and no error
+    well: bool  # heard, and no error, and nothing bars it
+    barred: Standing | None = None  # what keeps it from asking
 
 
 @dataclass(slots=True)
@@ -158,6 +181,8 @@ class Overview:
         self._last: Fleet | None = None
         self._refreshing: asyncio.Task[Fleet] | None = None
         self._saved_ms: dict[str, int] = {}  # by path, of the present publication
+        self._services: tuple[ClientLine, ...] = ()
+        self._services_at = 0.0
         self._lock = asyncio.Lock()
 
     async def glance(self) -> Fleet:
@@ -191,6 +216,7 @@ class Overview:
     # Reading ------------------------------------------------------------------------------------------
 
     async def _read_tables(self, now_s: float) -> None:
+        await self._tenant.inventory.follow_others()
         org_id = self._tenant.organisation.org_id
         if now_s - self._agents_read_at > AGENTS_EVERY_S:
             self._agents_read_at = now_s
@@ -273,7 +299,11 @@ class Overview:
         for line in lines:
             states[line.standing.state] += 1
         agents = self._agent_lines(lines, now_s, heard_within_s)
-        return Fleet(tuple(lines), tuple(agents), states, Counter(line.state for line in agents), now_s)
+        agent_states = Counter(line.state for line in agents)
+        if now_s - self._services_at > SERVICES_EVERY_S:
+            self._services_at = now_s
+            self._services = tuple(self._service_lines(lines, now_s))
+        return Fleet(tuple(lines), tuple(agents), states, agent_states, now_s, self._services)
 
     def _known_clients(self) -> dict[str, rows.ClientRow]:
         """Everybody, of this control plane and of the others."""
@@ -291,28 +321,26 @@ class Overview:
         sessions = self._tenant.distributor.sessions
         before = self._places
         places: dict[str, _Place] = {}
-        for agent_id in self._agents.keys() | sessions.keys():
-            session = sessions.get(agent_id)
+        inventories = self._tenant.inventory.rows
+        keys = {key.key_id: key for key in self._tenant.switches.keys}
+        for agent_id in self._agents.keys() | sessions.keys() | inventories.keys():
+            session, row, told = sessions.get(agent_id), self._agents.get(agent_id), inventories.get(agent_id)
+            barred = _barred(session, row, told, keys, now_s)
             if session is not None:
                 waiting, seen_s, error = bool(session.waiters), session.last_seen, session.error
                 heard = waiting or now_s - seen_s <= heard_within_s
                 place = _Place(
                     session, session.view, session.hostname, error, session.tags, seen_s, waiting, heard,
-                    heard and not error.startswith(("tuf:", "api:")),
+                    heard and not error.startswith(("tuf:", "api:")) and barred is None, barred,
+                )  # fmt: skip
+            elif row is not None:
+                place = _Place(
+                    None, None, row.hostname, row.error, row.tags, row.last_seen_ms / 1000, False, False,
+                    False, barred,
                 )  # fmt: skip
             else:
-                row = self._agents[agent_id]
-                place = _Place(
-                    None,
-                    None,
-                    row.hostname,
-                    row.error,
-                    row.tags,
-                    row.last_seen_ms / 1000,
-                    False,
-                    False,
-                    False,
-                )
+                hostname = "" if told is None else told.hostname
+                place = _Place(None, None, hostname, "", (), 0.0, False, False, False, barred)
             known = before.get(agent_id)
             places[agent_id] = known if known is not None and known == place else place
         return places
@@ -345,6 +373,7 @@ class Overview:
                 agent_error=place.error,
                 client_error=row.error,
                 remote_config=remote_config,
+                barred=place.barred,
             )
         kept.line_lasts = lasts
         kept.line = ClientLine(
@@ -398,37 +427,132 @@ class Overview:
                 behind[line.agent_id] += 1
                 if line.failed:
                     failing[line.agent_id] += 1
-        sessions = self._tenant.distributor.sessions
         remote_config = self._tenant.organisation.remote_config
+        inventories = self._tenant.inventory.rows
         lines: list[AgentLine] = []
-        for agent_id in self._agents.keys() | sessions.keys():
-            row, session = self._agents.get(agent_id), sessions.get(agent_id)
+        for agent_id, place in self._places.items():
+            row, session, told = self._agents.get(agent_id), place.session, inventories.get(agent_id)
+            wanted: int | None = None
+            roots: tuple[int, int] | None = None
+            key_id = ""
             if session is not None:
-                seen_s = now_s if session.waiters else session.last_seen
-                error, has = session.error, session.director_version
+                seen_s = now_s if place.waiting else session.last_seen
+                has, version, first_s = session.director_version, session.version, session.first_seen
                 wanted = session.bundle.version if session.bundle is not None else None
-                hostname, version, tags = session.hostname, session.version, session.tags
-                first_s, roots = session.first_seen, (session.director_root, session.config_root)
+                roots, key_id = (session.director_root, session.config_root), session.key_id
             elif row is not None:
-                seen_s, error, has, wanted = row.last_seen_ms / 1000, row.error, row.director_version, None
-                hostname, version, tags = row.hostname, row.version, row.tags
-                first_s, roots = row.first_seen_ms / 1000, None
+                seen_s, has, version = row.last_seen_ms / 1000, row.director_version, row.version
+                first_s, key_id = row.first_seen_ms / 1000, row.api_key_id
             else:
-                continue
-            if now_s - seen_s > 7 * SHOW_FOR_S:
+                seen_s, has, version, first_s = 0.0, 0, "", math.inf
+            tags, heard_s, told_s = place.tags, seen_s, 0.0
+            document = None
+            if told is not None:
+                heard_s, told_s = max(seen_s, told.heard_ms / 1000), (told.posted_ms or 0) / 1000
+                first_s = min(first_s, told.first_seen_ms / 1000)
+                key_id = told.api_key_id if told.heard_ms / 1000 >= seen_s else key_id
+                document = told.told
+                if document is not None:
+                    version, tags = version or document.wire_version, tags or tuple(document.tags)
+                version = version or told.version
+            if now_s - heard_s > SHOW_AGENTS_FOR_S:
                 continue
             standing = agent_standing(
-                age_s=now_s - seen_s, heard_within_s=heard_within_s, error=error,
-                failing_clients=failing[agent_id], has_version=has, wanted_version=wanted,
-                remote_config=remote_config,
+                age_s=now_s - seen_s if seen_s else math.inf, heard_within_s=heard_within_s,
+                error=place.error, failing_clients=failing[agent_id], has_version=has, wanted_version=wanted,
+                remote_config=remote_config, version=version, barred=place.barred,
+                told=None if document is None else document.remote_config,
+                told_age_s=now_s - told_s, known_for_s=now_s - first_s,
             )  # fmt: skip
             lines.append(
                 AgentLine(
-                    agent_id, hostname, version, tags, standing, error, behind[agent_id], has, wanted, roots,
-                    first_s, seen_s, bool(session is not None and session.waiters),
+                    agent_id, place.hostname, version, tags, standing, place.error, behind[agent_id], has,
+                    wanted, roots, first_s, seen_s, place.waiting, heard_s, key_id, told,
                 )
             )  # fmt: skip
         return lines
+
+    def _service_lines(self, clients: Iterable[ClientLine], now_s: float) -> list[ClientLine]:
+        """Services that send traces, and of whose tracers none asks for configs."""
+        inventories = self._tenant.inventory.rows
+        names: dict[str, set[tuple[str, str]]] = {}
+        runtimes: set[str] = set()
+        for line in clients:
+            if line.state is Connection.OFFLINE or line.agent_id not in inventories:
+                continue
+            facts = line.facts
+            runtimes.add(facts.get("runtime_id", ""))
+            mine = names.setdefault(line.agent_id, set())
+            env = facts.get("env", "").lower()
+            mine.add((facts.get("service", "").lower(), env))
+            for name in facts.get("extra_services", ()):
+                mine.add((name.lower(), env))
+        remote_config = self._tenant.organisation.remote_config
+        lines: list[ClientLine] = []
+        for agent_id, row in inventories.items():
+            document, place = row.told, self._places.get(agent_id)
+            if document is None or row.posted_ms is None or place is None:
+                continue
+            posted_s = row.posted_ms / 1000
+            if now_s - posted_s > SHOW_FOR_S:
+                continue
+            mine = names.get(agent_id, set())
+            for service in document.services:
+                if (service.service.lower(), service.env.lower()) in mine:
+                    continue
+                if not runtimes.isdisjoint(service.runtime_ids):
+                    continue
+                # A host's clock may be off; what it posted it saw before.
+                seen_s = min(service.seen_ms / 1000, posted_s)
+                standing = service_standing(
+                    service, age_s=now_s - seen_s, barred=place.barred,
+                    told=document.remote_config, remote_config=remote_config,
+                )  # fmt: skip
+                lines.append(
+                    ClientLine(
+                        f"{SERVICE}:{agent_id}:{service.env}:{service.service}", agent_id, place.hostname,
+                        {
+                            "kind": SERVICE,
+                            "service": service.service,
+                            "env": service.env,
+                            "language": service.language,
+                            "tracer_version": service.tracer_version,
+                            "app_version": service.app_version,
+                        },
+                        (), 0, 0, standing, "", service.first_seen_ms / 1000, seen_s, False,
+                    )
+                )  # fmt: skip
+        return lines
+
+
+def _barred(
+    session: Session | None,
+    row: rows.AgentRow | None,
+    told: InventoryRow | None,
+    keys: Mapping[str, rows.ApiKeyRow],
+    now_s: float,
+) -> Standing | None:
+    """What keeps an agent from asking, by the newest that is known of it."""
+    if session is not None:
+        seen_s, key_id = session.last_seen, session.key_id
+    elif row is not None:
+        seen_s, key_id = row.last_seen_ms / 1000, row.api_key_id
+    else:
+        seen_s, key_id = 0.0, ""
+    if told is None:
+        return bar(
+            key=keys.get(key_id), told=None, told_age_s=math.inf, refused_for="", refused_age_s=math.inf
+        )
+    if told.heard_ms / 1000 >= seen_s or not key_id:
+        key_id = told.api_key_id
+    refused_s = (told.refused_ms or 0) / 1000
+    return bar(
+        key=keys.get(key_id),
+        told=None if told.told is None else told.told.remote_config,
+        told_age_s=now_s - (told.posted_ms or 0) / 1000,
+        refused_for=told.refused_for if refused_s > seen_s else "",
+        refused_age_s=now_s - refused_s,
+    )
 
 
 def _is_live(sessions: Mapping[str, Session], row: rows.ClientRow, client_id: str) -> bool:
