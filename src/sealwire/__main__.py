@@ -41,7 +41,7 @@ running a control plane:
   key         API keys for agents: create, list, update, revoke
   org         organisations: create, list
   root        roots of trust: status, rotate, recover, export
-  audit       who changed what, and when
+  audit       who changed what, and when; `sealwire audit verify` (where it runs, or of an export)
   login       remember a control plane and an application key
   backup      write the control plane's data to a file (where it runs)
   restore     bring it back; agents go on without a step back
@@ -66,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         case ["help", *rest]:
             return main([*rest, "--help"])
+        case ["audit", "verify", *rest]:  # where the database is, or with nothing but an export
+            return _run("sealwire.server.audit_verify", rest, name="audit verify", extra="server")
         case [name, *rest] if name in _ACTORS:
             module, extra, before = _ACTORS[name]
             return _run(module, [*before, *rest], name=name, extra=extra)

@@ -13,7 +13,7 @@ from sealwire.clock import utc_now
 from sealwire.errors import UnavailableError
 from sealwire.server.access.permissions import PERMISSIONS
 from sealwire.server.api import admin
-from sealwire.server.store import read
+from sealwire.server.store import audit
 from sealwire.wire.codec import ApplyState
 from tests.support.console import ADMIN, Console, run
 from tests.support.parts import ASM_OFF, ASM_ON, denylist, dump
@@ -567,7 +567,7 @@ def test_audit_comes_in_pages(tmp_path: Path) -> None:
         assert [event["id"] for event in pages] == sorted((event["id"] for event in pages), reverse=True)
         assert pages[0]["action"] == "api_key.created"
         assert pages[0]["actor"] == "admin"
-        assert set(pages[0]) == {"id", "at", "actor", "action", "subject", "summary", "detail"}
+        assert {"id", "at", "actor", "action", "subject", "summary", "detail"} <= set(pages[0])
         for query in ("limit=0", "limit=1001", "limit=x", "before=x", "before=0", f"before={10**30}"):
             name = query.partition("=")[0]
             told = await it.refused("GET", f"/audit?{query}", status=422)
@@ -648,7 +648,7 @@ def test_a_database_that_does_not_answer_is_503_with_a_time(
         raise UnavailableError("The database does not answer.", retry_after_s=2)
 
     async def case(it: Console) -> None:
-        monkeypatch.setattr(read, "audit", fail)
+        monkeypatch.setattr(audit, "find", fail)
         reply = await it.ask("GET", "/audit")
         assert it._document(reply, 503)["code"] == "unavailable"
         assert reply.headers["retry-after"] == "2"
@@ -663,7 +663,7 @@ def test_what_nobody_foresaw_says_nothing_of_itself(
         raise RuntimeError("the secret of the house")
 
     async def case(it: Console) -> None:
-        monkeypatch.setattr(read, "audit", fail)
+        monkeypatch.setattr(audit, "find", fail)
         reply = await it.ask("GET", "/audit")
         assert "secret of the house" not in reply.text
         assert it._document(reply, 500)["code"] == "error"

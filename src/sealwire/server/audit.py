@@ -1,21 +1,19 @@
-"""Who did what: the context of a request as the audit trail keeps it, and refusals, counted.
+"""Who did what: the context of a request as the audit trail keeps it, and events as others know them.
 
 The context travels with the request, through threads too: whoever writes an audit row gives what was done,
 and by whom it was asked, from where and with which request comes from here. What a loop of the program does
 by itself is done by a ``SERVICE``; a task that outlives a request must not be started inside of its context
 (``outside_requests``).
 
-Refusals are events as well, and anybody can cause them: equal ones are counted for a minute, and there is a
-bound on how many rows an hour an organisation may gain by them. The first is written at once.
+Actions are ``thing.what_was_done``. ``described`` maps them to the names and asset types of Datadog's Audit
+Trail, by one table, so that what reads those reads ours.
 """
 
 from __future__ import annotations
 
 import contextvars
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +21,7 @@ from sealwire.errors import NotPermittedError
 
 if TYPE_CHECKING:
     from sealwire.server.access.permissions import Principal
+    from sealwire.server.refusals import Refusals
 
 USER, API_KEY, APPLICATION_KEY = "USER", "API_KEY", "APPLICATION_KEY"
 SERVICE, COMMAND_LINE, NOBODY = "SERVICE", "COMMAND_LINE", "ANONYMOUS"
@@ -122,124 +121,6 @@ def clean_address(address: str) -> str:
 
 # Refusals ---------------------------------------------------------------------------------------------
 
-WINDOW_S = 60.0
-MAX_WINDOWS = 200  # of one organisation at a time; what is more is counted together
-ROWS_AN_HOUR = 240
-MAX_ADDRESSES = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """One kind of refusal, counted."""
-
-    org_id: int
-    actor: str
-    action: str
-    subject: str
-    summary: str
-    context: Mapping[str, str]
-    at_ms: int
-    count: int = 1
-    first_ms: int = 0
-    addresses: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class _Window:
-    waiting: Refused | None
-    written_s: float | None = None
-
-
-@dataclass(slots=True)
-class _Hour:
-    began_s: float
-    rows: int = 0
-
-
-@dataclass(slots=True)
-class Refusals:
-    """Refusals on their way to the audit trail, from any thread.
-
-    Args:
-        write: Writes rows, blocking; what it raises leaves everything waiting.
-    """
-
-    write: Callable[[Sequence[Refused]], None]
-    clock: Callable[[], float] = time.time
-    _windows: dict[tuple[int, str, str, str], _Window] = field(default_factory=dict)
-    _hours: dict[int, _Hour] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _writing: threading.Lock = field(default_factory=threading.Lock)
-
-    def note(self, org_id: int, *, actor: str, action: str, subject: str, summary: str) -> None:
-        """Count a refusal; costs nothing but memory."""
-        now_s = self.clock()
-        found = context()
-        one = Refused(
-            org_id, clean(actor, MAX_ACTOR_CHARS), action, clean(subject, MAX_SUBJECT_CHARS),
-            clean(summary, MAX_SUMMARY_CHARS), found.to_dict(), int(now_s * 1000),
-            first_ms=int(now_s * 1000), addresses=(found.address,) if found.address else (),
-        )  # fmt: skip
-        with self._lock:
-            key = (org_id, one.actor, one.action, one.subject)
-            if key not in self._windows and self._is_full(org_id, now_s):
-                key = (org_id, "", action, "")
-                one = replace(
-                    one, actor="(many)", subject="", summary="Refused more than is listed one by one"
-                )
-            window = self._windows.setdefault(key, _Window(None))
-            window.waiting = one if window.waiting is None else _added(window.waiting, one)
-
-    def _is_full(self, org_id: int, now_s: float) -> bool:
-        hour = self._hours.get(org_id)
-        if hour is not None and now_s - hour.began_s < 3600 and hour.rows >= ROWS_AN_HOUR:
-            return True
-        return sum(key[0] == org_id for key in self._windows) >= MAX_WINDOWS
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether there is anything to do for ``flush``."""
-        return bool(self._windows)
-
-    def flush(self, *, everything: bool = False) -> None:
-        """Write what is due (blocking): the first of its kind at once, then one row a minute."""
-        with self._writing:
-            now_s = self.clock()
-            with self._lock:
-                due: list[tuple[tuple[int, str, str, str], Refused]] = []
-                for key, window in list(self._windows.items()):
-                    passed = window.written_s is None or now_s - window.written_s >= WINDOW_S
-                    if window.waiting is not None and (passed or everything):
-                        due.append((key, window.waiting))
-                        window.waiting = None
-                        window.written_s = now_s
-                    elif window.waiting is None and passed:
-                        del self._windows[key]
-                for key, _ in due:
-                    hour = self._hours.get(key[0])
-                    if hour is None or now_s - hour.began_s >= 3600:
-                        hour = self._hours[key[0]] = _Hour(now_s)
-                    hour.rows += 1
-            if not due:
-                return
-            try:
-                self.write([one for _, one in due])
-            except Exception:
-                with self._lock:
-                    for key, one in due:
-                        window = self._windows.setdefault(key, _Window(None))
-                        window.waiting = one if window.waiting is None else _added(one, window.waiting)
-                        window.written_s = None
-                raise
-
-
-def _added(held: Refused, one: Refused) -> Refused:
-    addresses = held.addresses
-    for address in one.addresses:
-        if address not in addresses and len(addresses) < MAX_ADDRESSES:
-            addresses += (address,)
-    return replace(one, count=held.count + one.count, first_ms=held.first_ms, addresses=addresses)
-
 
 def refused(org_id: int, *, actor: str, action: str, subject: str, summary: str) -> None:
     """Note in the audit trail that somebody was refused; for use while a request is answered.
@@ -266,6 +147,71 @@ def refused_access(error: NotPermittedError) -> None:
     )  # fmt: skip
 
 
-def detail_of(one: Refused) -> dict[str, Any]:
-    """What a row of refusals says besides."""
-    return {"count": one.count, "first_ms": one.first_ms, "addresses": list(one.addresses)}
+# As others know it ------------------------------------------------------------------------------------
+
+#: First part of an action -> name of the event, type of the asset.
+_THINGS: Mapping[str, tuple[str, str]] = {
+    "access": ("Access Management", "permission"),
+    "agent": ("Datadog Agent", "agent"),
+    "api_key": ("Authentication", "api_key"),
+    "application_key": ("Authentication", "application_key"),
+    "audit": ("Audit Trail", "audit_trail"),
+    "binding": ("Access Management", "role"),
+    "config": ("Remote Configuration", "remote_configuration"),
+    "identity": ("Access Management", "user"),
+    "invitation": ("Access Management", "user"),
+    "link": ("Access Management", "user"),
+    "organisation": ("Organization Management", "org_settings"),
+    "password": ("Authentication", "user"),
+    "recovery": ("Authentication", "user"),
+    "role": ("Access Management", "role"),
+    "role_binding": ("Access Management", "role"),
+    "root": ("Remote Configuration", "root_key"),
+    "server": ("Organization Management", "control_plane"),
+    "session": ("Authentication", "user"),
+    "sign_in": ("Authentication", "user"),
+    "targets": ("Remote Configuration", "targets"),
+    "totp": ("Authentication", "user"),
+    "user": ("Access Management", "user"),
+    "webhook": ("Organization Management", "webhook"),
+}
+
+#: Product of a config -> the same.
+_PRODUCTS: Mapping[str, tuple[str, str]] = {
+    "APM_TRACING": ("APM", "remote_configuration"),
+    "APM_SAMPLING": ("APM", "samplerconfig"),
+    "ASM": ("Application Security", "blocking_configuration"),
+    "ASM_DATA": ("Application Security", "ip_user_denylist"),
+    "ASM_DD": ("Application Security", "policy_entry"),
+    "ASM_FEATURES": ("Application Security", "compatible_services"),
+    "CWS_CUSTOM": ("Cloud Security Platform", "cws_agent_rule"),
+    "CWS_DD": ("Cloud Security Platform", "cws_agent_rule"),
+    "LIVE_DEBUGGING": ("Dynamic Instrumentation", "log_probe"),
+}
+
+_DONE: Mapping[str, str] = {
+    "changed": "modified",
+    "removed": "deleted",
+    "retired": "deleted",
+    "revoked": "deleted",
+    "rotated": "modified",
+    "recovered": "modified",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """An action in the words of Datadog's Audit Trail."""
+
+    name: str
+    asset_type: str
+    action: str
+
+
+def described(action: str, detail: Mapping[str, Any]) -> Described:
+    """An action of ours; what the table does not know keeps its own words."""
+    thing, _, done = action.partition(".")
+    name, asset_type = _THINGS.get(thing, ("Remote Configuration", thing))
+    if thing == "config":
+        name, asset_type = _PRODUCTS.get(str(detail.get("product", "")), (name, asset_type))
+    return Described(name, asset_type, _DONE.get(done, done or action))

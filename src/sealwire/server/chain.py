@@ -37,12 +37,20 @@ def event_sha256(event: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
+def is_as_written(event: Mapping[str, Any], org: str) -> bool:
+    """Whether an event is what its own hash says, whatever is beside it."""
+    return event.get("org") == org and event_sha256(event) == event.get("sha256")
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """Where a chain ends: how many events it has, and the hash of the last (``GENESIS`` without any)."""
 
     events: int
     sha256: str
+
+
+NO_HEAD = Head(-1, "")  # there should be one
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +130,7 @@ class Verifier:
             event_id = None
         if said is None:
             self._stop(UNCHAINED, place, event_id, "was written past the chain: it has no hash")
-        elif event.get("org") != self._org or event_sha256(event) != said:
+        elif not is_as_written(event, self._org):
             self._stop(CHANGED, place, event_id, "is not as it was written: its hash is of something else")
         elif before != self.sha256:
             if before == self._before and self.events:
@@ -147,6 +155,8 @@ class Verifier:
     def verdict(self, head: Head | None) -> Verdict:
         """After the last event: what is so of the whole; ``head`` is what was kept beside the events."""
         found = self._found
+        if found is None and head == NO_HEAD:
+            found = Break(HEAD, self.events, None, "The head of the chain is missing: the end may be cut.")
         if found is None and head is not None and self.events < head.events:
             gone = head.events - self.events
             found = Break(

@@ -17,8 +17,8 @@ from datetime import datetime
 import structlog
 
 from sealwire.errors import SealwireError, UnavailableError
-from sealwire.server import audit
-from sealwire.server.chain import Head, Verdict, Verifier
+from sealwire.server import refusals
+from sealwire.server.chain import NO_HEAD, Head, Verdict, Verifier
 from sealwire.server.store import audit as store
 from sealwire.server.store import read, write
 from sealwire.server.store.database import Database
@@ -52,18 +52,18 @@ class Trail:
     """The audit trails of all organisations of this process."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
-        self.refusals = audit.Refusals(self._write)
+        self.refusals = refusals.Refusals(self._write)
         self.checked: dict[int, Checked] = {}
         self._database = database
         self._clock = clock
         self._verifying = threading.Lock()
 
-    def _write(self, refused: Sequence[audit.Refused]) -> None:
+    def _write(self, refused: Sequence[refusals.Refused]) -> None:
         with self._database.write() as c:
             for one in refused:
                 event = store.new_event(
                     one.org_id, at_ms=one.at_ms, actor=one.actor, action=one.action, subject=one.subject,
-                    summary=one.summary, detail=audit.detail_of(one), context=one.context,
+                    summary=one.summary, detail=refusals.detail_of(one), context=one.context,
                 )  # fmt: skip
                 store.add(c, event)
 
@@ -112,7 +112,7 @@ class Trail:
                 last_id = row.id
             seen += len(found)
             if len(found) < PIECE:
-                verdict = verifier.verdict(head or Head(0, ""))
+                verdict = verifier.verdict(head or NO_HEAD)
                 return Checked(verdict, self._now_ms(), last_id, complete=True)
             time.sleep(REST_S)
         return Checked(verifier.verdict(None), self._now_ms(), last_id, complete=False)

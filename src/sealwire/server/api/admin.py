@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from litestar import Router, get, post
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromQuery, JSONBody
 from litestar.types import ControllerRouterHandler
 
-from sealwire.errors import NotFoundError, NotPermittedError
-from sealwire.server import organisation as organisations
-from sealwire.server.api import configs, install, keys, settings, shapes, webhooks
+from sealwire.errors import NotPermittedError
+from sealwire.server.api import audit, configs, install, keys, protect, settings, shapes, trust, webhooks
 from sealwire.server.api.guard import Asker, OwnTenant, Plane, guarded
 from sealwire.server.explain import client_state
 from sealwire.server.store import read, rows
@@ -136,37 +135,7 @@ async def list_agents(tenant: OwnTenant) -> dict[str, Any]:
     return {"agents": listed}
 
 
-# Trust, organisations, audit --------------------------------------------------------------------------
-
-
-@get("/roots", opt={"permission": "rc_keys_read"})
-async def list_roots(tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
-    """Both repositories' roots, the version 1 texts for agents, and the CA."""
-    roots = tenant.publisher.roots
-    return {
-        "repositories": {
-            name: organisations.root_summary(
-                list(chain), roots_on_server=tenant.organisation.roots_on_server, now=plane.clock()
-            )
-            for name, chain in (("director", roots.director), ("config", roots.config))
-        },
-        "ca_pem": plane.ca_pem,
-        "url": plane.url,
-    }
-
-
-@post("/roots/{command:str}", status_code=200, opt={"permission": "rc_keys_manage"})
-async def renew_root(command: FromPath[str], tenant: OwnTenant, principal: Asker) -> dict[str, Any]:
-    """``director:rotate``, ``config:rotate``, ``director:recover``, ``config:recover``."""
-    repository, _, action = command.partition(":")
-    if action not in ("rotate", "recover"):
-        raise NotFoundError("There are rotate and recover, as in director:rotate.")
-    version = await asyncio.to_thread(
-        tenant.rotate, repository, recover=action == "recover", by=principal.user
-    )
-    tenant.reconciler.reload()
-    await tenant.reconciler.settle(timeout_s=5)
-    return {"repository": repository, "version": version}
+# Organisations ------------------------------------------------------------------------------------------
 
 
 @get("/orgs", opt={"permission": "org_management"})
@@ -194,35 +163,6 @@ async def create_organisation(
         raise NotPermittedError("Organisations are made by administrators of this server's first one.")
     made, secret = await plane.create_organisation(data.name, by=principal.user)
     return {**_organisation(made), "application_key": secret}
-
-
-@get("/audit", opt={"permission": "audit_logs_read"})
-async def list_audit(
-    tenant: OwnTenant,
-    plane: Plane,
-    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
-    before: Annotated[int | None, QueryParameter(ge=1, le=2**53)] = None,
-) -> dict[str, Any]:
-    """What was done, newest first."""
-
-    def load() -> list[rows.AuditRow]:
-        with plane.database.read() as c:
-            return read.audit(c, tenant.organisation.org_id, limit=limit, before=before)
-
-    return {
-        "events": [
-            {
-                "id": row.id,
-                "at": shapes.time(row.at_ms),
-                "actor": row.actor,
-                "action": row.action,
-                "subject": row.subject,
-                "summary": row.summary,
-                "detail": row.detail,
-            }
-            for row in await asyncio.to_thread(load)
-        ]
-    }
 
 
 @get("/status", opt={"permission": "signed_in"})
@@ -267,14 +207,13 @@ def _organisation(row: rows.Organisation) -> dict[str, Any]:
 
 
 # Each module of the API lists its routes as ``HANDLERS``.
-_MODULES = (configs, install, keys, settings, webhooks)
+_MODULES = (audit, configs, install, keys, protect, settings, trust, webhooks)
 
 
 def router() -> Router:
     """All routes of the admin API."""
     handlers: list[ControllerRouterHandler] = [
-        whoami, list_clients, list_agents, list_roots, renew_root, list_organisations, create_organisation,
-        list_audit, status,
+        whoami, list_clients, list_agents, list_organisations, create_organisation, status,
     ]  # fmt: skip
     for module in _MODULES:
         handlers.extend(module.HANDLERS)

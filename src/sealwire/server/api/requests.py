@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from sealwire.server import audit
+from sealwire.server.refusals import Refusals
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -23,7 +24,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 HEADER = b"x-request-id"
 
 
-def in_context(application: Application, refusals: audit.Refusals) -> Application:
+def in_context(application: Application, refusals: Refusals) -> Application:
     """The application, each request of it in a context of its own."""
 
     async def with_context(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,0 +1,275 @@
+"""The audit trail in the admin API: found, verified, exported.
+
+An event carries the words of Datadog's Audit Trail beside our own: ``evt``, ``asset``, ``http``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from litestar import get, post
+from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.response import Stream
+from litestar.types import ControllerRouterHandler
+
+from sealwire.errors import InvalidChangeError, NotFoundError, Problem
+from sealwire.server import audit, audit_export
+from sealwire.server.access import Principal
+from sealwire.server.api import shapes
+from sealwire.server.api.guard import Asker, OwnTenant, Plane
+from sealwire.server.control_plane import ControlPlane
+from sealwire.server.store import audit as store
+from sealwire.server.store import rows
+from sealwire.server.store.audit import Criteria, Sought
+from sealwire.server.tenant import Tenant
+from sealwire.server.trail import Checked
+
+MAX_ID = 2**53
+MAX_VALUE_CHARS = 300
+_ID = re.compile(r"[1-9][0-9]{0,14}", re.ASCII)
+
+
+@get("/audit", opt={"permission": "audit_logs_read"})
+async def list_audit(
+    tenant: OwnTenant,
+    plane: Plane,
+    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
+    before: Annotated[int | None, QueryParameter(ge=1, le=MAX_ID)] = None,
+    after: Annotated[int | None, QueryParameter(ge=0, le=MAX_ID)] = None,
+    actor: FromQuery[str | None] = None,
+    action: FromQuery[str | None] = None,
+    subject: FromQuery[str | None] = None,
+    address: FromQuery[str | None] = None,
+    request_id: FromQuery[str | None] = None,
+    text: FromQuery[str | None] = None,
+    begin: Annotated[str | None, QueryParameter(name="from")] = None,
+    until: FromQuery[str | None] = None,
+) -> dict[str, Any]:
+    """What was done, newest first. A star in a filter stands for anything."""
+    criteria = criteria_of(
+        {
+            "actor": actor, "action": action, "subject": subject, "address": address, "request": request_id,
+            "": text,
+        },
+        begin, until,
+    )  # fmt: skip
+    found = await load(plane, tenant, criteria, limit=limit, before=before, after=after)
+    return {"events": [_event(row, tenant) for row in found]}
+
+
+@get("/audit/head", opt={"permission": "audit_logs_read"})
+async def audit_head(tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
+    """Where the chain of the trail ends: note the hash elsewhere, and no later chain can take its place."""
+    org_id = tenant.organisation.org_id
+    head = await asyncio.to_thread(plane.trail.head, org_id)
+    return {
+        "org": tenant.organisation.uuid,
+        "events": 0 if head is None else head.events,
+        "sha256": None if head is None else head.sha256,
+        "verified": _checked(plane.trail.checked.get(org_id)),
+    }
+
+
+@post("/audit:check", status_code=200, opt={"permission": "audit_logs_read"})
+async def check_audit(tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
+    """Verify the chain now, from its beginning."""
+    checked = await asyncio.to_thread(plane.trail.verify, tenant.organisation.org_id)
+    return {"verified": _checked(checked)}
+
+
+@get("/audit/export", opt={"permission": "audit_logs_write"})
+async def export_audit(
+    tenant: OwnTenant,
+    plane: Plane,
+    principal: Asker,
+    form: Annotated[str, QueryParameter(name="format")] = audit_export.JSON_LINES,
+    actor: FromQuery[str | None] = None,
+    action: FromQuery[str | None] = None,
+    subject: FromQuery[str | None] = None,
+    address: FromQuery[str | None] = None,
+    text: FromQuery[str | None] = None,
+    begin: Annotated[str | None, QueryParameter(name="from")] = None,
+    until: FromQuery[str | None] = None,
+) -> Stream:
+    """The trail as a file, oldest first: JSON lines (``jsonl``) or ``csv``. The trail tells of it."""
+    criteria = criteria_of(
+        {"actor": actor, "action": action, "subject": subject, "address": address, "": text}, begin, until
+    )
+    return await export(plane, tenant, principal, form, criteria)
+
+
+@get("/audit/{event_id:str}", opt={"permission": "audit_logs_read"})
+async def get_event(event_id: FromPath[str], tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
+    """One event."""
+    return _event(await load_one(plane, tenant, event_id), tenant)
+
+
+# What pages do too ------------------------------------------------------------------------------------
+
+
+def criteria_of(asked: dict[str, str | None], begin: str | None = None, until: str | None = None) -> Criteria:
+    """What to look for.
+
+    Args:
+        asked: Field of ``Sought`` -> values, joined by commas.
+        begin, until: Times, ISO 8601 with zone or a date in UTC; the first counts, the second does not.
+
+    Raises:
+        InvalidChangeError: A time is none, or a value is too long.
+    """
+    problems: list[Problem] = []
+    sought = []
+    for name, value in asked.items():
+        values = tuple(part.strip() for part in (value or "").split(",") if part.strip())
+        if len(value or "") > MAX_VALUE_CHARS:
+            problems.append(Problem(f"$.{name or 'text'}", f"At most {MAX_VALUE_CHARS} characters."))
+        elif "\0" in (value or ""):
+            problems.append(Problem(f"$.{name or 'text'}", "A NUL is in nothing that is stored."))
+        elif values:
+            sought.append(Sought(name, values))
+    times = [_moment(name, text, problems) for name, text in (("from", begin), ("until", until))]
+    if problems:
+        raise InvalidChangeError("This cannot be looked for.", problems=tuple(problems))
+    return Criteria(tuple(sought), times[0], times[1])
+
+
+def _moment(name: str, text: str | None, problems: list[Problem]) -> int | None:
+    if not text:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found
+        return int(found.timestamp() * 1000)
+    except (ValueError, OverflowError):
+        problems.append(Problem(f"$.{name}", "Expected a time such as 2026-11-30T12:00:00Z, or a date."))
+        return None
+
+
+async def load(
+    plane: ControlPlane,
+    tenant: Tenant,
+    criteria: Criteria,
+    *,
+    limit: int,
+    before: int | None = None,
+    after: int | None = None,
+) -> list[rows.AuditRow]:
+    """Events, newest first, what was refused just now among them."""
+
+    def read() -> list[rows.AuditRow]:
+        plane.trail.refusals.flush()
+        with plane.database.read() as c:
+            return store.find(
+                c, tenant.organisation.org_id, criteria, limit=limit, before=before, after=after
+            )
+
+    return await asyncio.to_thread(read)
+
+
+async def load_one(plane: ControlPlane, tenant: Tenant, event_id: str) -> rows.AuditRow:
+    """One event.
+
+    Raises:
+        NotFoundError: The organisation has none with this id.
+    """
+
+    def read() -> Sequence[rows.AuditRow]:
+        with plane.database.read() as c:
+            return store.oldest(c, tenant.organisation.org_id, after=int(event_id) - 1, limit=1)
+
+    found = await asyncio.to_thread(read) if _ID.fullmatch(event_id) else ()
+    if not found or str(found[0].id) != event_id:
+        raise NotFoundError(f"There is no event {event_id[:40]} here.")
+    return found[0]
+
+
+async def export(
+    plane: ControlPlane, tenant: Tenant, principal: Principal, form: str, criteria: Criteria
+) -> Stream:
+    """The trail as a file, noted in the trail before.
+
+    Raises:
+        InvalidChangeError: There is no such format.
+    """
+    if form not in audit_export.FORMATS:
+        raise InvalidChangeError("format is jsonl or csv.", problems=(Problem("$.format", "jsonl or csv"),))
+    now = plane.clock()
+    await asyncio.to_thread(
+        audit_export.note, plane.database, tenant.organisation.org_id, form=form, criteria=criteria,
+        by=principal.user, now_ms=plane.now_ms(),
+    )  # fmt: skip
+    name = f"sealwire-audit-{tenant.organisation.org_id}-{now:%Y%m%d-%H%M%S}.{form}"
+    return Stream(
+        audit_export.lines(plane.database, tenant.organisation, form=form, criteria=criteria),
+        media_type=audit_export.FORMATS[form],
+        headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
+    )
+
+
+# Shapes -----------------------------------------------------------------------------------------------
+
+
+def _event(row: rows.AuditRow, tenant: Tenant) -> dict[str, Any]:
+    known = audit.described(row.action, row.detail)
+    said = row.context
+    kind, _, name = row.subject.partition(" ")
+    return {
+        "id": row.id,
+        "at": shapes.time(row.at_ms),
+        "actor": row.actor,
+        "action": row.action,
+        "subject": row.subject,
+        "summary": row.summary,
+        "detail": row.detail,
+        "evt": {
+            "name": known.name,
+            "action": known.action,
+            "actor": {
+                "type": said.get("actor_type", audit.SERVICE),
+                "id": said.get("actor_id", ""),
+                "email": row.actor if "@" in row.actor else "",
+            },
+        },
+        "asset": {
+            "type": known.asset_type,
+            "id": name or kind,
+            "name": str(row.detail.get("name", "")),
+            "prev_value": row.detail.get("before"),
+            "new_value": row.detail.get("after"),
+        },
+        "http": {
+            "method": said.get("method", ""),
+            "url": said.get("path", ""),
+            "useragent": said.get("user_agent", ""),
+        },
+        "network": {"client": {"ip": said.get("address", "")}},
+        "org": {"id": tenant.organisation.org_id, "uuid": tenant.organisation.uuid},
+        "request_id": said.get("request_id", ""),
+        "prev_sha256": row.prev_sha256,
+        "sha256": row.sha256,
+    }
+
+
+def _checked(checked: Checked | None) -> dict[str, Any] | None:
+    if checked is None:
+        return None
+    found = checked.verdict.found
+    return {
+        "at": shapes.time(checked.at_ms),
+        "events": checked.verdict.events,
+        "sha256": checked.verdict.sha256,
+        "complete": checked.complete,
+        "holds": checked.verdict.holds,
+        "break": None
+        if found is None
+        else {"kind": found.kind, "event": found.event_id, "number": found.place, "text": found.text},
+    }
+
+
+HANDLERS: list[ControllerRouterHandler] = [
+    list_audit, audit_head, check_audit, export_audit, get_event,
+]  # fmt: skip
