@@ -40,6 +40,7 @@ from sealwire.server.control_plane import ControlPlane
 from sealwire.server.metrics import render
 from sealwire.server.ui import answers
 from sealwire.server.ui.live import Viewers
+from sealwire.server.ui.resume import KeptForms
 from sealwire.server.ui.router import router as pages
 
 log = structlog.get_logger()
@@ -68,7 +69,7 @@ def build(plane: ControlPlane) -> tuple[Any, MachineApi]:
 
     people: ASGIApp = Litestar(
         route_handlers=[healthz, readyz, metrics, admin.router(), pages()],
-        state=State({"plane": plane, "viewers": Viewers(plane.stopping)}),
+        state=State({"plane": plane, "viewers": Viewers(plane.stopping), "kept_forms": KeptForms()}),
         openapi_config=OpenAPIConfig(
             title="Sealwire admin API",
             version="1",
@@ -136,6 +137,9 @@ async def serve(plane: ControlPlane) -> None:
     if not serving.done():
         if not plane.access.has_application_keys:
             _welcome(plane)
+        first_run = plane.first_run_url()
+        if first_run is not None:
+            print(f"Open once, to make the first user: {first_run}", flush=True)  # noqa: T201
         print(f"sealwire server ready on {plane.url}", flush=True)  # noqa: T201 - the line people wait for
         await stopping.wait()
         log.info("stopping")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from datetime import datetime
 
@@ -14,9 +15,14 @@ from sealwire.clock import utc_now
 from sealwire.errors import SealwireError
 from sealwire.server import audit, backup, certificate, organisation
 from sealwire.server.access import Access, oidc
+from sealwire.server.access.links import Links
+from sealwire.server.access.passwords import Passwords
 from sealwire.server.access.roles import Roles
+from sealwire.server.access.sessions import Sessions
+from sealwire.server.access.throttle import Throttle
+from sealwire.server.access.totp import SecondFactors
+from sealwire.server.access.users import Users
 from sealwire.server.keyring import Keyring
-from sealwire.server.sessions import Sessions
 from sealwire.server.settings import ServerSettings
 from sealwire.server.store import read, rows
 from sealwire.server.store.database import Database
@@ -25,7 +31,7 @@ from sealwire.server.trail import Trail
 
 log = structlog.get_logger()
 
-KEYS_EVERY_S = 30.0
+KEYS_EVERY_S = 10.0
 
 
 class ControlPlane:
@@ -54,7 +60,12 @@ class ControlPlane:
         self.access = Access(self.database)
         self.roles = Roles(self.database, self.access.reload)
         self.oidc = oidc.Provider(settings, self.keyring, clock) if settings.oidc_issuer else None
-        self.sessions = Sessions(self.access)
+        self.users = Users(self.database, self.access.reload)
+        self.passwords = Passwords()
+        self.links = Links(self.database, self.passwords)
+        self.second_factors = SecondFactors(self.database, self.keyring)
+        self.sessions = Sessions(self.database, self.access)
+        self.throttle = Throttle(time.monotonic, device_key=self.keyring.derived("known devices"))
         self.tenants: dict[int, Tenant] = {}
         for row in known:
             self._add(row)
@@ -79,6 +90,11 @@ class ControlPlane:
         """The present moment as the tables write it."""
         return int(self.clock().timestamp() * 1000)
 
+    def first_run_url(self) -> str | None:
+        """A fresh link for whoever becomes the first user; None when there is a user."""
+        path = self.links.first_run(min(self.tenants), by="server start", now_ms=self.now_ms())
+        return None if path is None else self.url + path
+
     async def start(self) -> None:
         """Run every loop."""
         for tenant in self.tenants.values():
@@ -96,16 +112,19 @@ class ControlPlane:
         for tenant in self.tenants.values():
             await tenant.stop()
         self.access.flush_use()
+        self.sessions.flush(now_ms=self.now_ms())
+        self.passwords.close()
         self.trail.close()
         self.database.close()
         os.close(self._lock)
 
     async def _keys(self) -> None:
-        """Write when keys were used, and read what other replicas changed."""
+        """Write when keys and sessions were used, and read what other replicas changed."""
         while True:
             await asyncio.sleep(KEYS_EVERY_S)
             try:
                 await asyncio.to_thread(self.access.flush_use)
+                await asyncio.to_thread(self.sessions.flush, now_ms=self.now_ms())
                 await asyncio.to_thread(self.access.reload)
             except SealwireError as error:
                 log.warning("keys not read again yet", code=error.code, detail=error.detail)

@@ -255,6 +255,12 @@ class Users:
         with self._database.read() as c:
             return not people.has_users(c)
 
+    def renew_hash(self, user: UserRow, password_hash: str) -> None:
+        """Keep the same password by another hash, unless it was changed in the meantime."""
+        with self._database.write() as c:
+            if people.user(c, user.org_id, user.user_id).password_hash == user.password_hash:
+                people.change_user(c, user.org_id, user.user_id, password_hash=password_hash)
+
     def create(self, org_id: int, *, email: str, name: str = "", by: str, now_ms: int) -> UserRow:
         """See the function."""
         with self._database.write() as c:

@@ -7,7 +7,6 @@ guard decides before anything of the request's body is read. Every route it guar
 
 from __future__ import annotations
 
-import time
 from typing import Any, TypeAlias
 
 from litestar import Request, Router
@@ -40,7 +39,9 @@ def permitted(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRoute
     session = connection.cookies.get(session_cookie(connection), "")
     principal = None
     if session and not secret:
-        principal = plane.sessions.principal(session, now=time.monotonic())
+        principal = plane.sessions.principal(
+            session, now_ms=plane.now_ms(), by_itself=connection.scope["path"].startswith("/live/")
+        )
         if principal is not None and connection.scope.get("method", "GET") not in ("GET", "HEAD", "OPTIONS"):
             audit.context().identify(principal, path=connection.scope["path"])
             from_own_page(connection)
@@ -65,8 +66,13 @@ def _by_key(plane: ControlPlane, secret: str) -> Principal:
 
 
 def session_cookie(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
-    """The cookie of a session: under TLS one that no other host and no plain HTTP can set."""
-    return "__Host-sealwire_session" if connection.url.scheme == "https" else "sealwire_session"
+    """The cookie of a session."""
+    return own_cookie(connection, "session")
+
+
+def own_cookie(connection: ASGIConnection[Any, Any, Any, Any], name: str) -> str:
+    """A cookie of ours: under TLS one that no other host and no plain HTTP can set."""
+    return f"__Host-sealwire_{name}" if connection.url.scheme == "https" else f"sealwire_{name}"
 
 
 def from_own_page(connection: ASGIConnection[Any, Any, Any, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
 
 import structlog
 from litestar import Request, Response
@@ -16,7 +15,8 @@ from litestar.types import Message, Scope
 from sealwire.errors import InvalidChangeError, NotPermittedError, SealwireError, UnauthenticatedError
 from sealwire.server import audit
 from sealwire.server.api import problems
-from sealwire.server.ui import render
+from sealwire.server.ui import render, resume
+from sealwire.server.ui.sign_in import sign_in_href
 from sealwire.server.ui.views import ErrorPage
 
 log = structlog.get_logger()
@@ -52,13 +52,6 @@ async def add_headers(message: Message, scope: Scope) -> None:
         headers["Cache-Control"] = "private, no-store"
 
 
-def local_path(path: str) -> str:
-    """Where to go after signing in: a path of this server, whatever was asked for."""
-    if not path.startswith("/") or path.startswith(("//", "/\\")) or any(ord(c) < 33 for c in path):
-        return "/"
-    return path
-
-
 def from_error(request: Request[Any, Any, Any], error: SealwireError) -> Response[Any]:
     """One of ours."""
     if isinstance(error, NotPermittedError):
@@ -66,8 +59,11 @@ def from_error(request: Request[Any, Any, Any], error: SealwireError) -> Respons
     if not _wants_page(request):
         return problems.from_error(request, error)
     if isinstance(error, UnauthenticatedError):
+        again = resume.ask_again(request)
+        if again is not None:
+            return again
         asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return Redirect(f"/sign-in?next={quote(local_path(asked), safe='/')}", status_code=303)
+        return Redirect(sign_in_href(asked), status_code=303)
     status, title, level = problems.status_of(error)
     getattr(log, level)("page refused", path=request.url.path, code=error.code, detail=error.detail)
     found = error.problems if isinstance(error, InvalidChangeError) else ()

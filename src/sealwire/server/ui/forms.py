@@ -74,6 +74,13 @@ def _parse(body: bytes, max_fields: int) -> Form:
         raise InvalidChangeError(f"A form may have {max_fields} fields.") from error
 
 
+def local_path(path: str) -> str:
+    """Where to go after signing in: a path of this server, whatever was asked for."""
+    if not path.startswith("/") or path.startswith(("//", "/\\")) or any(ord(c) < 33 for c in path):
+        return "/"
+    return path
+
+
 def went(path: str, done: str = "") -> Redirect:
     """Go on to a page of ours, which says once what was done."""
     said = Cookie(key=DONE_COOKIE, path="/", max_age=DONE_S, httponly=True, samesite="lax")

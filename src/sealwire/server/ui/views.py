@@ -339,19 +339,6 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class SignInPage:
-    """The form to sign in with.
-
-    Attributes:
-        next_path: Where to go then; a path of this server.
-        wrong: Why the last try failed; empty at first.
-    """
-
-    next_path: str
-    wrong: str
-
-
-@dataclass(frozen=True, slots=True)
 class ErrorPage:
     """What went wrong, in words, and the way on."""
 
