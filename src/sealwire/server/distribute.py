@@ -360,10 +360,14 @@ class Distributor:
 
     # Withdrawing --------------------------------------------------------------------------------------
 
-    def withdraw(self, withdrawn: Withdrawn) -> None:
-        """From now on these agents, and no others, are to hold nothing; held polls are answered with it."""
+    def withdraw(self, withdrawn: Withdrawn) -> bool:
+        """From now on these agents, and no others, are to hold nothing; held polls are answered with it.
+
+        Returns:
+            Whether these are others than before.
+        """
         if withdrawn == self.withdrawn:
-            return
+            return False
         self.withdrawn = withdrawn
         for session in self.sessions.values():
             before = session.demand
@@ -384,6 +388,7 @@ class Distributor:
             session.demand = replace(before, agent=replace(before.agent, withdrawn=concerned), held=held)
             session.answer = b""
         self._reconciler.nudge()
+        return True
 
     def end_polls(self, may_poll: Callable[[str], bool]) -> None:
         """Let held polls go whose key may poll no longer."""

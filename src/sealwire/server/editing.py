@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +31,12 @@ PUBLISH = "rc_config_publish"
 
 #: For a field of a restored config: as it was in the revision that is restored.
 KEPT = object()
+
+
+#: Said with every config that is saved while nobody gets it.
+SWITCHED_OFF = (
+    "Remote Configuration is off for this organisation: this is kept, and no agent gets it before it is on."
+)
 
 
 def readable_products(principal: Principal) -> tuple[str, ...]:
@@ -67,7 +74,8 @@ class Editor:
             NotPermittedError: The product is not theirs to see.
         """
         self._principal.require(get(str(fields.get("product", ""))).reads)
-        return await asyncio.to_thread(self._author.check, **fields, now=self._now, config_id=config_id)
+        draft = await asyncio.to_thread(self._author.check, **fields, now=self._now, config_id=config_id)
+        return self._with_notice(draft)
 
     def may_write(self, product: Product, targeting: Targeting) -> bool:
         """Whether a config with this targeting is theirs to make and to change."""
@@ -96,9 +104,9 @@ class Editor:
             self._require(product, draft.targeting)
             return self._author.create(draft, by=self._principal.user, now=self._now), draft
 
-        made = await asyncio.to_thread(commit)
+        row, draft = await asyncio.to_thread(commit)
         self._tenant.reconciler.nudge()
-        return made
+        return row, self._with_notice(draft)
 
     async def change(
         self, config_id: str, fields: Mapping[str, Any], *, expected_revision: int
@@ -117,9 +125,9 @@ class Editor:
                 now=self._now, allow=lambda draft: self._require(draft.product, draft.targeting),
             )  # fmt: skip
 
-        changed = await asyncio.to_thread(commit)
+        row, draft = await asyncio.to_thread(commit)
         self._tenant.reconciler.nudge()
-        return changed
+        return row, self._with_notice(draft)
 
     async def retire(self, config_id: str, *, expected_revision: int | None) -> rows.ConfigRow:
         """Take a config away; its values go back everywhere, its history stays.
@@ -180,9 +188,15 @@ class Editor:
                 action="config.restored",
             )  # fmt: skip
 
-        restored = await asyncio.to_thread(commit)
+        restored, draft = await asyncio.to_thread(commit)
         self._tenant.reconciler.nudge()
-        return restored
+        return restored, self._with_notice(draft)
+
+    def _with_notice(self, draft: Draft) -> Draft:
+        organisation = self._tenant.organisation
+        if organisation.remote_config and organisation.withdrawing_ms is None:
+            return draft
+        return replace(draft, warnings=(*draft.warnings, Problem("$", SWITCHED_OFF)))
 
     def _require_of(self, row: rows.ConfigRow) -> None:
         self._require(PRODUCTS[row.product], Targeting.parse(row.targeting))

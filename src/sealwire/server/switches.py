@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 TICK_S = 0.5
+SETTLE_TIMEOUT_S = 2.0
 OTHERS_EVERY_S = 3.0  # when a database is shared, what other control planes changed
 AGENTS_FRESH_S = 3.0
 MAX_ENVS = 50
@@ -100,15 +101,19 @@ class Switches:
         self.organisation, keys = await asyncio.to_thread(self._load)
         if _without_use(keys) != _without_use(self.keys):
             await asyncio.to_thread(self._access.reload)
-        self._follow()
+        if self._follow():
+            # What is answered next is what was decided.
+            await self._tenant.reconciler.settle(timeout_s=SETTLE_TIMEOUT_S)
         if self._subjects():
             self._wake.set()
 
-    def _follow(self) -> None:
+    def _follow(self) -> bool:
+        """Let everybody get what was committed; True if some agents are to get something else."""
         self._tenant.organisation = self.organisation
         self._followed = self._access.api_key_rows
-        self._tenant.distributor.withdraw(self._withdrawn(time.time()))
+        others = self._tenant.distributor.withdraw(self._withdrawn(time.time()))
         self._tenant.distributor.end_polls(self._may_poll)
+        return others
 
     def _may_poll(self, key_id: str) -> bool:
         return self.organisation.remote_config and (not key_id or self._access.may_poll(key_id))
