@@ -15,6 +15,8 @@ from sealwire.clock import utc_now
 from sealwire.errors import SealwireError
 from sealwire.server import audit, backup, certificate, organisation
 from sealwire.server.access import Access, oidc
+from sealwire.server.access.application_keys import ApplicationKeys
+from sealwire.server.access.directory import Directory
 from sealwire.server.access.links import Links
 from sealwire.server.access.passwords import Passwords
 from sealwire.server.access.roles import Roles
@@ -65,6 +67,8 @@ class ControlPlane:
         self.links = Links(self.database, self.passwords)
         self.second_factors = SecondFactors(self.database, self.keyring)
         self.sessions = Sessions(self.database, self.access)
+        self.directory = Directory(self.database, self.second_factors, self.access.reload)
+        self.application_keys = ApplicationKeys(self.database, self.access)
         self.throttle = Throttle(time.monotonic, device_key=self.keyring.derived("known devices"))
         self.tenants: dict[int, Tenant] = {}
         for row in known:

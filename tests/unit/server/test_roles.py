@@ -17,6 +17,7 @@ from sealwire.errors import (
     SealwireError,
 )
 from sealwire.server.access import Access, Grant, Principal
+from sealwire.server.access.application_keys import ApplicationKeys
 from sealwire.server.access.permissions import BUILT_IN_ROLES, PERMISSIONS
 from sealwire.server.access.roles import Roles, an_administrator_stays, bind, grants_of_user, require_to_have
 from sealwire.server.store import read, rows, write
@@ -58,6 +59,11 @@ def access(database: Database) -> Access:
 @pytest.fixture
 def roles(database: Database, access: Access) -> Roles:
     return Roles(database, access.reload)
+
+
+@pytest.fixture
+def keys(database: Database, access: Access) -> ApplicationKeys:
+    return ApplicationKeys(database, access)
 
 
 def add_user(c: sa.Connection, user_id: str, org_id: int, state: str = "active") -> None:
@@ -475,10 +481,10 @@ def test_a_subject_is_linked_once_and_for_ever(database: Database) -> None:
 
 
 def test_a_users_key_may_what_the_user_may_at_that_moment(
-    roles: Roles, access: Access, ann: Principal, database: Database
+    roles: Roles, access: Access, keys: ApplicationKeys, ann: Principal, database: Database
 ) -> None:
     given = roles.give(ann, BEN, "standard", services=["shop"], now_ms=NOW_MS)
-    row, secret = access.create_own_key(somebody(database, BEN), name="ci", scopes=None, now_ms=NOW_MS)
+    row, secret = keys.create(somebody(database, BEN), name="ci", scopes=None, now_ms=NOW_MS)
 
     by_key = access.principal(secret)
 
@@ -488,10 +494,8 @@ def test_a_users_key_may_what_the_user_may_at_that_moment(
     assert access.principal(secret).grants == ()
 
 
-def test_a_key_with_scopes_is_cut_to_them(access: Access, ann: Principal) -> None:
-    _, secret = access.create_own_key(
-        ann, name="ci", scopes=["fleet_read", "debugger_write_preprod"], now_ms=NOW_MS
-    )
+def test_a_key_with_scopes_is_cut_to_them(access: Access, keys: ApplicationKeys, ann: Principal) -> None:
+    _, secret = keys.create(ann, name="ci", scopes=["fleet_read", "debugger_write_preprod"], now_ms=NOW_MS)
 
     by_key = access.principal(secret)
 
@@ -502,9 +506,9 @@ def test_a_key_with_scopes_is_cut_to_them(access: Access, ann: Principal) -> Non
 
 @pytest.mark.parametrize("state", ["disabled", "invited"])
 def test_the_key_of_a_user_who_is_disabled_is_dead(
-    state: str, access: Access, ann: Principal, database: Database
+    state: str, access: Access, keys: ApplicationKeys, ann: Principal, database: Database
 ) -> None:
-    _, secret = access.create_own_key(ann, name="ci", scopes=None, now_ms=NOW_MS)
+    _, secret = keys.create(ann, name="ci", scopes=None, now_ms=NOW_MS)
     with database.write() as c:
         set_state(c, ANN, state)
 
@@ -513,58 +517,64 @@ def test_the_key_of_a_user_who_is_disabled_is_dead(
     assert access.principal_of(secret) is None
 
 
-def test_a_key_makes_no_key_with_more_than_it_has(access: Access, database: Database) -> None:
+def test_a_key_makes_no_key_with_more_than_it_has(keys: ApplicationKeys, database: Database) -> None:
     cut = somebody(database, ANN, scopes=frozenset({"user_app_keys", "fleet_read"}), key_id="k")
 
     for scopes in (None, ["rc_keys_manage"], ["fleet_read", "org_management"]):
         with pytest.raises(NotPermittedError):
-            access.create_own_key(cut, name="more", scopes=scopes, now_ms=NOW_MS)
-    row, _ = access.create_own_key(cut, name="same", scopes=["fleet_read"], now_ms=NOW_MS)
+            keys.create(cut, name="more", scopes=scopes, now_ms=NOW_MS)
+    row, _ = keys.create(cut, name="same", scopes=["fleet_read"], now_ms=NOW_MS)
     assert row.scopes == ("fleet_read",)
 
 
 @pytest.mark.parametrize(("scopes", "path"), [([], "$.scopes"), (["fleet_read", "all"], "$.scopes[1]")])
 def test_scopes_that_are_none_are_refused(
-    scopes: list[str], path: str, access: Access, ann: Principal
+    scopes: list[str], path: str, keys: ApplicationKeys, ann: Principal
 ) -> None:
     with pytest.raises(InvalidChangeError) as refused:
-        access.create_own_key(ann, name="ci", scopes=scopes, now_ms=NOW_MS)
+        keys.create(ann, name="ci", scopes=scopes, now_ms=NOW_MS)
 
     assert refused.value.problems[0].path == path
 
 
-def test_nobodys_key_makes_no_key(access: Access, database: Database) -> None:
+def test_nobodys_key_makes_no_key(keys: ApplicationKeys, database: Database) -> None:
     nobody = Principal("admin", ORG, (Grant(BUILT_IN_ROLES["admin"]),), key_id="k")
 
     with pytest.raises(InvalidChangeError, match="sign in"):
-        access.create_own_key(nobody, name="ci", scopes=None, now_ms=NOW_MS)
-    assert access.application_keys(nobody) == []
+        keys.create(nobody, name="ci", scopes=None, now_ms=NOW_MS)
+    assert keys.own(nobody) == []
 
 
 def test_keys_are_seen_and_revoked_by_their_owner_and_by_who_may(
-    roles: Roles, access: Access, ann: Principal, database: Database
+    roles: Roles, access: Access, keys: ApplicationKeys, ann: Principal, database: Database
 ) -> None:
     roles.give(ann, BEN, "standard", now_ms=NOW_MS)
     ben, far = somebody(database, BEN), somebody(database, FAR, OTHER)
-    anns, _ = access.create_own_key(ann, name="ann's", scopes=None, now_ms=NOW_MS)
-    bens, secret = access.create_own_key(ben, name="ben's", scopes=None, now_ms=NOW_MS)
+    anns, _ = keys.create(ann, name="ann's", scopes=None, now_ms=NOW_MS)
+    bens, secret = keys.create(ben, name="ben's", scopes=None, now_ms=NOW_MS)
     used = access.principal(secret)
 
-    assert [key.key_id for key in access.application_keys(ben)] == [used.key_id]
-    assert {key.key_id for key in access.application_keys(ann, everybodys=True)} == {
+    assert [key.key_id for key in keys.own(ben)] == [used.key_id]
+    assert {key.key_id for key in keys.everybodys(ann)} == {
         anns.key_id, bens.key_id,
     }  # fmt: skip
-    assert access.application_keys(ben)[0].last_used_ms is not None
-    assert access.application_keys(far, everybodys=True) == []
+    assert keys.own(ben)[0].last_used_ms is not None
+    assert keys.everybodys(far) == []
     with pytest.raises(NotPermittedError):
-        access.application_keys(ben, everybodys=True)
-    for who, key_id in ((ben, anns.key_id), (far, bens.key_id), (ann, "no such key")):
+        keys.everybodys(ben)
+    for who, key_id in ((ben, anns.key_id), (ann, bens.key_id), (ann, "no such key")):
         with pytest.raises(NotFoundError):
-            access.revoke_application_key(who, key_id, now_ms=NOW_MS)
+            keys.revoke_own(who, key_id, now_ms=NOW_MS)
+    with pytest.raises(NotFoundError):
+        keys.revoke_anybodys(far, bens.key_id, now_ms=NOW_MS)
+    with pytest.raises(NotPermittedError):
+        keys.revoke_anybodys(ben, anns.key_id, now_ms=NOW_MS)
 
-    access.revoke_application_key(ann, bens.key_id, now_ms=NOW_MS)
+    keys.revoke_anybodys(ann, bens.key_id, now_ms=NOW_MS)
 
     assert access.principal_of(secret) is None
     assert audit(database)[0].summary == "Revoked the application key ben's of b@example.org"
     with pytest.raises(NotFoundError):
-        access.revoke_application_key(ann, bens.key_id, now_ms=NOW_MS)
+        keys.revoke_anybodys(ann, bens.key_id, now_ms=NOW_MS)
+    keys.revoke_own(ann, anns.key_id, now_ms=NOW_MS)
+    assert keys.own(ann) == []

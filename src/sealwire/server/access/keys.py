@@ -14,24 +14,16 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sealwire.errors import (
-    InvalidChangeError,
-    NotFoundError,
-    NotPermittedError,
-    Problem,
-    UnauthenticatedError,
-)
-from sealwire.server.access.permissions import Principal, grants_of, known_permission
+from sealwire.errors import InvalidChangeError, NotFoundError, Problem, UnauthenticatedError
+from sealwire.server.access.permissions import Principal, grants_of
 from sealwire.server.access.roles import all_grants
 from sealwire.server.store import read, roles, rows, withdrawals, write
 from sealwire.server.store.database import Database
 
 MAX_KEY_CHARS = 200
-MAX_KEYS_OF_A_USER = 50
-OWN_KEYS, EVERYBODYS_KEYS = "user_app_keys", "org_app_keys_write"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +164,7 @@ class Access:
         self, org_id: int, *, name: str, remote_config: bool, by: str, now_ms: int
     ) -> tuple[rows.ApiKeyRow, str]:
         """A new API key: its row, and its secret, which is not kept."""
-        name = _checked_name(name)
+        name = checked_name(name)
         secret = secrets.token_hex(16)
         row = rows.ApiKeyRow(
             key_id=secrets.token_hex(6),
@@ -204,7 +196,7 @@ class Access:
         """Rename a key, give or take its scope."""
         values: dict[str, object] = {}
         if name is not None:
-            values["name"] = _checked_name(name)
+            values["name"] = checked_name(name)
         if remote_config is not None:
             # Whichever it shall be: a withdrawal on the way there ends with it.
             values |= {"remote_config": remote_config, "withdrawing_ms": None, "then_revoked": False}
@@ -244,82 +236,6 @@ class Access:
                 summary=f"Revoked the API key {key.name}",
             )  # fmt: skip
         self.reload()
-
-    # Application keys -------------------------------------------------------------------------------
-
-    def application_keys(self, by: Principal, *, everybodys: bool = False) -> list[rows.ApplicationKeyRow]:
-        """Live application keys, oldest first: one's own, or everybody's.
-
-        Raises:
-            NotPermittedError: They are not theirs to see.
-        """
-        by.require("org_app_keys_read" if everybodys else OWN_KEYS)
-        self.flush_use()
-        with self._database.read() as c:
-            found = read.application_keys(c, by.org_id)
-        return found if everybodys else [key for key in found if by.user_id and key.user_id == by.user_id]
-
-    def create_own_key(
-        self, by: Principal, *, name: str, scopes: Iterable[str] | None, now_ms: int
-    ) -> tuple[rows.ApplicationKeyRow, str]:
-        """A new application key of whoever asks: its row, and its secret, which is not kept.
-
-        Args:
-            scopes: Permissions it is cut down to; None: it may whatever its user may.
-
-        Raises:
-            InvalidChangeError, NotPermittedError: As they say; nothing was made.
-        """
-        by.require(OWN_KEYS)
-        if not by.user_id:
-            raise InvalidChangeError("An application key belongs to a user: sign in as one to make it.")
-        chosen = _checked_scopes(by, scopes)
-        name = _checked_name(name)
-        secret = new_application_key()
-        row = rows.ApplicationKeyRow(
-            secrets.token_hex(6), by.org_id, by.user, "", digest(secret), None, secret[-4:], name,
-            by.user_id, chosen, now_ms, None,
-        )  # fmt: skip
-        with self._database.write() as c:
-            has = [key for key in read.application_keys(c, by.org_id) if key.user_id == by.user_id]
-            if len(has) >= MAX_KEYS_OF_A_USER:
-                raise InvalidChangeError(
-                    f"A user may have {MAX_KEYS_OF_A_USER} application keys: revoke one that is not used."
-                )
-            write.add_application_key(
-                c, key_id=row.key_id, org_id=row.org_id, user=row.user, role=row.role, sha256=row.sha256,
-                last4=row.last4, now_ms=now_ms, name=name, user_id=row.user_id, scopes=chosen,
-            )  # fmt: skip
-            cut = "" if chosen is None else f", cut to {len(chosen)} scope{'' if len(chosen) == 1 else 's'}"
-            write.add_audit(
-                c, by.org_id, at_ms=now_ms, actor=by.user, action="application_key.created",
-                subject=f"application key {row.key_id}",
-                summary=f"Made the application key {name} of {by.user}{cut}",
-                detail={"user_id": by.user_id, "scopes": None if chosen is None else list(chosen)},
-            )  # fmt: skip
-        self.reload()
-        return row, secret
-
-    def revoke_application_key(self, by: Principal, key_id: str, *, now_ms: int) -> rows.ApplicationKeyRow:
-        """End an application key: one's own, or anybody's for those who may.
-
-        Raises:
-            NotFoundError: There is no such key, or it is not theirs.
-        """
-        with self._database.write() as c:
-            key = next((one for one in read.application_keys(c, by.org_id) if one.key_id == key_id), None)
-            if key is None or not (
-                by.may(EVERYBODYS_KEYS) or (by.may(OWN_KEYS) and by.user_id and key.user_id == by.user_id)
-            ):
-                raise NotFoundError("There is no such application key, or it was revoked already.")
-            write.revoke_application_key(c, by.org_id, key_id, now_ms=now_ms)
-            write.add_audit(
-                c, by.org_id, at_ms=now_ms, actor=by.user, action="application_key.revoked",
-                subject=f"application key {key_id}",
-                summary=f"Revoked the application key {key.name or key.last4} of {key.user}",
-            )  # fmt: skip
-        self.reload()
-        return key
 
     @property
     def has_application_keys(self) -> bool:
@@ -370,29 +286,12 @@ def _check_id(key_id: str) -> None:
         raise NotFoundError(f"There is no API key {key_id[:40]}.")
 
 
-def _checked_scopes(by: Principal, scopes: Iterable[str] | None) -> tuple[str, ...] | None:
-    if scopes is None:
-        if by.scopes is not None:  # Attack: a key with few scopes makes one with all.
-            raise NotPermittedError("This key has scopes, so a key it makes needs some of them too.")
-        return None
-    chosen: set[str] = set()
-    for number, name in enumerate(scopes):
-        known = known_permission(name)
-        if known is None:
-            raise InvalidChangeError(
-                "There is no such permission.", problems=(Problem(f"$.scopes[{number}]", "a permission"),)
-            )
-        by.require(known)
-        chosen.add(known)
-    if not chosen:
-        raise InvalidChangeError(
-            "A key without a scope opens nothing.",
-            problems=(Problem("$.scopes", "at least one, or none named"),),
-        )
-    return tuple(sorted(chosen))
+def checked_name(name: str) -> str:
+    """The name of a key as it is kept.
 
-
-def _checked_name(name: str) -> str:
+    Raises:
+        InvalidChangeError: It cannot be used.
+    """
     name = name.strip()
     if not 1 <= len(name) <= 100 or any(ord(character) < 32 for character in name):
         raise InvalidChangeError(

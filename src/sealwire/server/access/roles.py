@@ -12,7 +12,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
@@ -170,12 +170,32 @@ def reach_words(services: Iterable[str], envs: Iterable[str]) -> str:
     return (f" for {of_services}" if of_services else "") + (f" in {of_envs}" if of_envs else "")
 
 
+@dataclass(frozen=True, slots=True)
+class ListedRole:
+    """A role as people are shown it; ``revision`` is 0 for those that are always there."""
+
+    role: Role
+    revision: int
+    created_ms: int = 0
+    created_by: str = ""
+
+
 class Roles:
     """Roles and who has them, as people change them. ``changed`` is called after every change."""
 
     def __init__(self, database: Database, changed: Callable[[], None]) -> None:
         self._database = database
         self._changed = changed
+
+    def all(self, by: Principal) -> Mapping[str, ListedRole]:
+        """Every role by its id: the ones always there, then those people made, by name."""
+        by.require("user_access_read")
+        with self._database.read() as c:
+            made = store.roles(c, by.org_id)
+        found = {role.role_id: ListedRole(role, 0) for role in BUILT_IN_ROLES.values()}
+        for row in made:
+            found[row.role_id] = ListedRole(as_role(row), row.revision, row.created_ms, row.created_by)
+        return found
 
     def create(
         self, by: Principal, *, name: str, permissions: Iterable[str], description: str = "", now_ms: int

@@ -16,7 +16,18 @@ from litestar.params import FromQuery, JSONBody
 from litestar.types import ControllerRouterHandler
 
 from sealwire.errors import NotPermittedError
-from sealwire.server.api import audit, configs, install, keys, protect, settings, shapes, trust, webhooks
+from sealwire.server.api import (
+    audit,
+    configs,
+    install,
+    keys,
+    people,
+    protect,
+    settings,
+    shapes,
+    trust,
+    webhooks,
+)
 from sealwire.server.api.guard import Asker, OwnTenant, Plane, guarded
 from sealwire.server.explain import client_state
 from sealwire.server.store import read, rows
@@ -207,7 +218,7 @@ def _organisation(row: rows.Organisation) -> dict[str, Any]:
 
 
 # Each module of the API lists its routes as ``HANDLERS``.
-_MODULES = (audit, configs, install, keys, protect, settings, trust, webhooks)
+_MODULES = (audit, configs, install, keys, people, protect, settings, trust, webhooks)
 
 
 def router() -> Router:
