@@ -60,6 +60,63 @@ class Configs(Answer, frozen=True):
     configs: list[Config]
 
 
+class Note(Answer, frozen=True):
+    """What else somebody should know of a change."""
+
+    kind: str
+    words: str
+    value: str | None = None
+    targeting: JsonObject | None = None
+
+
+class Outcome(Answer, frozen=True):
+    """What switching attack detection, blocking or unblocking came to."""
+
+    changed: bool
+    sentence: str
+    notes: list[Note] = []
+
+
+class CheckedValue(Answer, frozen=True):
+    """Something to block: as it would be written, and why that may hurt."""
+
+    typed: str
+    value: str
+    risks: list[str] = []
+
+
+class CheckedBlock(Answer, frozen=True):
+    values: list[CheckedValue]
+
+
+class Blocked(Answer, frozen=True):
+    """Somebody who is blocked."""
+
+    kind: str
+    value: str
+    config_id: str
+    until: str | None = None
+    targeting: JsonObject | None = None
+    reason: str = ""
+    by: str = ""
+
+
+class Denylist(Answer, frozen=True):
+    entries: list[Blocked]
+
+
+class Activation(Answer, frozen=True):
+    """A config that switches attack detection on or off."""
+
+    config_id: str
+    on: bool
+    targeting: JsonObject | None = None
+
+
+class Activations(Answer, frozen=True):
+    activations: list[Activation]
+
+
 class Revision(Answer, frozen=True):
     revision: int
     at: str | None = None

@@ -1,28 +1,26 @@
-"""Application Security in everyday words: on, off, block, unblock, and what is in force."""
+"""Protection against attacks in everyday words: on, off, block, unblock, and what is in force."""
 
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime
 
-from sealwire.cli import denylist, targeting
-from sealwire.cli.activation import run_disable, run_enable, says_on
+from sealwire.cli import targeting
+from sealwire.cli.activation import run_disable, run_enable
+from sealwire.cli.answers import Activations, Denylist, typed
 from sealwire.cli.arguments import Groups, Session, group, leaf, span
 from sealwire.cli.block import run_block_ip, run_block_user, run_unblock_ip, run_unblock_user
-from sealwire.cli.denylist import Kind
-from sealwire.cli.output import moment
-from sealwire.cli.revise import active
+from sealwire.cli.output import moment, parse_time
 
 
 def declare(groups: Groups[argparse.ArgumentParser]) -> None:
     """Hang ``asm`` into the tree."""
-    asm = group(groups, "asm", summary="Application Security: switch it on and off, block and unblock")
+    asm = group(groups, "asm", summary="Attack detection on and off, block and unblock")
 
     enable = leaf(
         asm,
         "enable",
         run_enable,
-        summary="Switch Application Security on.",
+        summary="Switch attack detection on (Application Security).",
         more="""
 example:
   sealwire asm enable --service shop --env prod
@@ -96,58 +94,34 @@ def _add_block_options(parser: argparse.ArgumentParser) -> None:
 
 def run_list(arguments: argparse.Namespace, session: Session) -> int:
     api = session.connect()
-    now_s = int(session.now().timestamp())
-    features = [pair for pair in active(api, "ASM_FEATURES") if says_on(pair[1]) is not None]
-    data = active(api, "ASM_DATA")
-    blocked = [
-        (config, kind, entry)
-        for _, config in data
-        for kind in Kind
-        for entry in denylist.alive(denylist.entries(config.payload, kind), now_s=now_s)
-    ]
+    raw_activations, raw_denylist = api.get("/protect/activation"), api.get("/protect/denylist")
     output = session.output
     if output.as_json:
-        output.document(
-            {
-                "activations": [raw for raw, _ in features],
-                "blocked": [
-                    {
-                        "kind": kind.name.lower(),
-                        "value": entry.value,
-                        "expiration": entry.until_s,
-                        "targeting": config.targeting or {},
-                        "config_id": config.id,
-                    }
-                    for config, kind, entry in blocked
-                ],
-            }
-        )
+        activations = raw_activations["activations"] if isinstance(raw_activations, dict) else []
+        entries = raw_denylist["entries"] if isinstance(raw_denylist, dict) else []
+        output.document({"activations": activations, "blocked": entries})
         return 0
     output.table(
-        ("APPLICATION SECURITY", "FOR", "CONFIG", "REVISION"),
+        ("ATTACK DETECTION", "FOR", "CONFIG"),
         [
-            (
-                "on" if says_on(config) else "off",
-                targeting.in_words(config.targeting),
-                config.id,
-                str(config.revision),
-            )
-            for _, config in features
+            ("on" if one.on else "off", targeting.in_words(one.targeting), one.config_id)
+            for one in typed(raw_activations, Activations).activations
         ],
-        empty="Application Security is on nowhere. Switch it on: sealwire asm enable --service SERVICE",
+        empty="Attack detection is on nowhere. Switch it on: sealwire asm enable --service SERVICE",
     )
     output.say("")
     output.table(
-        ("BLOCKED", "KIND", "UNTIL", "FOR", "CONFIG"),
+        ("BLOCKED", "KIND", "UNTIL", "FOR", "BY", "REASON"),
         [
             (
-                entry.value,
-                kind.name.lower(),
-                "unblocked" if entry.until_s is None else moment(datetime.fromtimestamp(entry.until_s, UTC)),
-                targeting.in_words(config.targeting),
-                config.id,
+                one.value,
+                one.kind,
+                "unblocked" if one.until is None else moment(parse_time(one.until)),
+                targeting.in_words(one.targeting),
+                one.by,
+                one.reason,
             )
-            for config, kind, entry in blocked
+            for one in typed(raw_denylist, Denylist).entries
         ],
         empty="Nobody is blocked.",
     )

@@ -66,31 +66,6 @@ def normal(targeting: Mapping[str, object] | None) -> dict[str, object]:
     return out
 
 
-def overlap(one: Mapping[str, object] | None, other: Mapping[str, object] | None) -> bool:
-    """Whether some client could match both, as far as lists of names can tell."""
-    left, right = normal(one), normal(other)
-    for field in _LISTS:
-        mine, theirs = left.get(field), right.get(field)
-        # A client has one service, one env ...; but many host tags, so those never exclude each other.
-        if field == "host_tags" or not isinstance(mine, list) or not isinstance(theirs, list):
-            continue
-        if not set(mine) & set(theirs):
-            return False
-    return True
-
-
-def specificity(targeting: Mapping[str, object] | None) -> int:
-    """How narrow it is, on the control plane's scale: the higher one wins where two disagree."""
-    fields = set(normal(targeting))
-    if {"service", "env"} <= fields:
-        return 5
-    if "service" in fields:
-        return 4
-    if "env" in fields:
-        return 3
-    return 2 if fields else 1
-
-
 def in_words(targeting: Mapping[str, object] | None) -> str:
     """``the whole organisation``, or ``service shop, env prod``."""
     parts = []

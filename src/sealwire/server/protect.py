@@ -60,7 +60,7 @@ class Note:
         kind: ``stays``, ``counts_as_much``, ``wider_remains``, ``covered``, ``not_blocked``,
             ``still_blocked`` or ``nothing_enforces``.
         config_id: The config it is about; empty when it is about none.
-        value: The entry it is about; empty when it is about none.
+        value: The entry it is about; empty when it is about none, or one on no list of ours.
         targeting: Of that config.
     """
 
@@ -295,7 +295,8 @@ class Protect:
                     where = in_words(Targeting.parse(row.targeting))
                     place = "" if row.name == DENYLIST else f" in config {row.config_id}"
                     words = f"{value} stays blocked for {where} by {entry.value}{place}."
-                    notes.append(Note("still_blocked", words, row.config_id, entry.value, row.targeting))
+                    own = entry.value if row.name == DENYLIST else ""
+                    notes.append(Note("still_blocked", words, row.config_id, own, row.targeting))
         return notes
 
     async def _nothing_enforces(self, target: Targeting) -> tuple[Note, ...]:

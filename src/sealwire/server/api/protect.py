@@ -165,7 +165,7 @@ async def unblock(
     tenant: OwnTenant,
     principal: Asker,
     plane: Plane,
-    kind: Literal["ip", "user"],
+    kind: FromQuery[Literal["ip", "user"]],
     value: FromQuery[list[str]],
     service: FromQuery[list[str] | None] = None,
     env: FromQuery[list[str] | None] = None,
