@@ -30,7 +30,7 @@ def entries(*values: str, **until: int) -> dict[str, Any]:
         (entries("x", "y"), entries("y"), entries("x", "y", "z"), entries("y", "z"), ()),
         (entries("x"), entries("x", x=1), entries("x", x=2), entries("x", x=1),
          ("$.rules_data[0].data[0].expiration",)),
-        (["a:1"], ["a:1", "b:2"], ["c:3"], ["c:3", "b:2"], ()),
+        (["a:1"], ["a:1", "b:2"], ["c:3"], ["b:2", "c:3"], ()),
         ([1], [1, 2], [1, 3], [1, 2], ("$",)),
     ],
 )  # fmt: skip
