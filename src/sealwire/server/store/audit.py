@@ -86,8 +86,8 @@ def add(c: sa.Connection, event: NewEvent) -> None:
 def add_head(c: sa.Connection, org_id: int) -> bool:
     """The head of a chain without events; False when there is one already."""
     insert = (postgresql.insert if c.dialect.name == "postgresql" else sqlite.insert)(t.audit_heads)
-    made = c.execute(insert.values(org_id=org_id, events=0, sha256=GENESIS).on_conflict_do_nothing())
-    return made.rowcount == 1
+    made = insert.values(org_id=org_id, events=0, sha256=GENESIS).on_conflict_do_nothing()
+    return c.execute(made.returning(t.audit_heads.c.org_id)).one_or_none() is not None
 
 
 def _append(c: sa.Connection, org_id: int, events: list[NewEvent]) -> None:
