@@ -239,9 +239,11 @@ def page(
     status_code: int = 200,
 ) -> Response[str]:
     """The sign-in form; an error sets the status."""
+    provider = _plane(request).oidc
     view = SignInPage(
         local_path(next_path), email[: users.MAX_EMAIL_CHARS], wrong.public if wrong else "",
-        key_wrong.public if key_wrong else "", kept,
+        key_wrong.public if key_wrong else "", kept, provider.name if provider else "",
+        f"/sign-in/oidc?next={quote(local_path(next_path), safe='/')}" if provider else "",
     )  # fmt: skip
     answer = render.page(
         request,
