@@ -181,6 +181,7 @@ class Overview:
         self._last: Fleet | None = None
         self._refreshing: asyncio.Task[Fleet] | None = None
         self._saved_ms: dict[str, int] = {}  # by path, of the present publication
+        self._known: dict[str, rows.ClientRow] = {}
         self._services: tuple[ClientLine, ...] = ()
         self._services_at = 0.0
         self._lock = asyncio.Lock()
@@ -202,6 +203,15 @@ class Overview:
                 await self._read_tables(now_s)
                 self._last = await self._look(now_s)
             return self._last
+
+    def row_of(self, client_id: str) -> rows.ClientRow | None:
+        """A client as it last reported, of any kind, as of the last look."""
+        return self._known.get(client_id)
+
+    @property
+    def known(self) -> Mapping[str, rows.ClientRow]:
+        """Every client that is kept, by id, as of the last look; agents' own clients are among them."""
+        return self._known
 
     def facts_of(self, line: ClientLine) -> ClientFacts:
         """All that targeting may ask about a client."""
@@ -253,7 +263,7 @@ class Overview:
         publication = self._publication
         heard_within_s = max(HEARD_WITHIN_S, 3 * self._tenant.refresh_interval_s)
         self._places = places = self._find_places(now_s, heard_within_s)
-        known = self._known_clients()
+        known = self._known = self._known_clients()
         lines: list[ClientLine] = []
         states: Counter[Connection] = Counter()
         worked = 0

@@ -1,0 +1,295 @@
+"""The fleet in the admin API: who is there, how they are, what they have, and what they tell of themselves.
+
+Everything is answered from what is kept in memory to be looked at (``Overview``, ``Inventories``); only the
+settings of one tracer are read from the database.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from litestar import get
+from litestar.params import FromPath, FromQuery
+from litestar.types import ControllerRouterHandler
+from msgspec.structs import asdict
+
+from sealwire.errors import NotFoundError
+from sealwire.server.api import shapes
+from sealwire.server.api.guard import Asker, OwnTenant
+from sealwire.server.connection import REMEDIES, Standing
+from sealwire.server.editing import readable_products
+from sealwire.server.effective import InForce, sent_values, settings_in_force
+from sealwire.server.explain import Reasons, client_state, reasons
+from sealwire.server.overview import SHOW_FOR_S, AgentLine, ClientLine, Fleet
+from sealwire.server.store import rows
+from sealwire.server.tenant import Tenant
+from sealwire.wire.inventory import Known, Runtime
+
+FRESH_FOR_S = 0.0  # a client that reads what it just caused must see it
+SILENT_AFTER_S = 120.0
+MAX_REASONS = 200
+_FACTS = ("runtime_id", "service", "env", "language", "tracer_version", "app_version", "kind")
+
+
+# Clients ----------------------------------------------------------------------------------------------
+
+
+@get("/clients", opt={"permission": "fleet_read"})
+async def list_clients(tenant: OwnTenant, service: FromQuery[str | None] = None) -> dict[str, Any]:
+    """Clients of the last day: who has what, and how far."""
+    fleet = await tenant.overview.look(fresh_for_s=FRESH_FOR_S)
+    agents = {line.agent_id: line for line in fleet.agents}
+    tracers = {line.client_id: line for line in fleet.clients}
+    now_s = time.time()
+    listed = []
+    for client_id, row in sorted(tenant.overview.known.items()):
+        line = tracers.get(client_id)
+        if service is not None and row.facts.get("service") != service:
+            continue
+        if line is None and (
+            row.facts.get("kind") == "tracer" or now_s - row.last_seen_ms / 1000 > SHOW_FOR_S
+        ):
+            continue
+        listed.append(_client(row, line, agents.get(row.agent_id), now_s))
+    return {"clients": listed}
+
+
+@get("/clients/{client_id:path}", opt={"permission": "fleet_read"})
+async def get_client(client_id: FromPath[str], tenant: OwnTenant, principal: Asker) -> dict[str, Any]:
+    """One client: what it has and why, and the settings in force in it by its own telemetry."""
+    fleet = await tenant.overview.look(fresh_for_s=FRESH_FOR_S)
+    client_id = client_id.removeprefix("/")
+    line = next((line for line in fleet.clients if line.client_id == client_id), None)
+    row = tenant.overview.row_of(client_id)
+    if line is None or row is None:
+        raise NotFoundError("No such client was here within a day.")
+    facts = tenant.overview.facts_of(line)
+    readable = readable_products(principal)
+    found = [
+        reasons(item.row, item.targeting, facts, line.files)
+        for item in list(tenant.publisher.catalogue.active.values())
+        if item.row.product in readable
+    ]
+    runtime, settings = await in_force(tenant, line)
+    agent = next((one for one in fleet.agents if one.agent_id == line.agent_id), None)
+    return {
+        **_client(row, line, agent, time.time()),
+        "standing": _standing(line.standing),
+        "host_tags": sorted(facts.host_tags),
+        "capabilities": sorted(facts.capabilities),
+        "telemetry_at": None if runtime is None else shapes.time(runtime.seen_ms),
+        "settings": [_setting(one) for one in settings],
+        "reasons": [_reason(one) for one in found[:MAX_REASONS]],
+    }
+
+
+async def in_force(tenant: Tenant, line: ClientLine) -> tuple[Runtime | None, list[InForce]]:
+    """The settings of a client by its own telemetry, beside what it was sent; None where it told of none."""
+    runtime_id = str(line.facts.get("runtime_id", ""))
+    runtime = await tenant.inventory.runtime(runtime_id, agent_id=line.agent_id)
+    if runtime is None:
+        return None, []
+    files = tenant.publisher.files
+    sent = sent_values((file, files[file.path].raw) for file in line.files if file.path in files)
+    return runtime, settings_in_force(runtime.settings, sent)
+
+
+def _client(
+    row: rows.ClientRow, line: ClientLine | None, agent: AgentLine | None, now_s: float
+) -> dict[str, Any]:
+    """A client; ``line`` is None for those that are no tracers."""
+    if line is None:
+        seen_s = row.last_seen_ms / 1000
+    else:
+        seen_s = now_s if line.waiting else line.seen_s
+    files = () if line is None else line.files
+    age_s = max(0.0, now_s - seen_s)
+    return {
+        "client_id": row.client_id,
+        **{name: row.facts.get(name, "") for name in _FACTS},
+        "products": row.facts.get("products", []),
+        "agent": agent.hostname if agent is not None else "",
+        "agent_id": row.agent_id,
+        "first_seen": shapes.time(row.first_seen_ms),
+        "last_seen": shapes.time(int(seen_s * 1000)),
+        "age_s": round(age_s, 1),
+        "state": client_state(files, age_s=age_s, agent_error=agent.error if agent is not None else "").value,
+        "error": row.error,
+        "targets_version": row.targets_version,
+        "configs": [shapes.file(file) for file in files],
+    }
+
+
+def _standing(standing: Standing) -> dict[str, str]:
+    return {"state": standing.state.value, "detail": standing.detail, "remedy": REMEDIES[standing.state]}
+
+
+def _known(one: Known) -> dict[str, Any]:
+    return {"origin": one.origin, "value": one.value, "seq_id": one.seq_id, "error": one.error}
+
+
+def _setting(one: InForce) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "value": one.value,
+        "origin": one.origin,
+        "seq_id": one.seq_id,
+        "error": one.error,
+        "sent": None
+        if one.sent is None
+        else {
+            "product": one.sent.product,
+            "key": one.sent.key,
+            "value": one.sent.value,
+            "config_id": one.sent.config_id or None,
+            "path": one.sent.path,
+        },
+        "others": [_known(other) for other in one.others],
+    }
+
+
+def _reason(one: Reasons) -> dict[str, Any]:
+    return {
+        "config_id": one.row.config_id,
+        "name": one.row.name,
+        "product": one.row.product,
+        "revision": one.row.revision,
+        "verdict": one.verdict.value,
+        "rules": [{"holds": rule.holds, "text": rule.text} for rule in one.rules],
+        "wins": list(one.wins),
+        "state": None if one.file is None else one.file.state.value,
+    }
+
+
+# Agents -----------------------------------------------------------------------------------------------
+
+
+@get("/agents", opt={"permission": "fleet_read"})
+async def list_agents(tenant: OwnTenant) -> dict[str, Any]:
+    """Agents that asked, were refused or told of themselves, and how they are."""
+    fleet = await tenant.overview.look(fresh_for_s=FRESH_FOR_S)
+    now_s = time.time()
+    return {"agents": [_agent(line, now_s) for line in sorted(fleet.agents, key=lambda one: one.hostname)]}
+
+
+@get("/agents/{agent_id:path}", opt={"permission": "fleet_read"})
+async def get_agent(agent_id: FromPath[str], tenant: OwnTenant) -> dict[str, Any]:
+    """One agent: what it is, what it has, what it sees."""
+    fleet = await tenant.overview.look(fresh_for_s=FRESH_FOR_S)
+    agent_id = agent_id.removeprefix("/")
+    line = next((line for line in fleet.agents if line.agent_id == agent_id), None)
+    if line is None:
+        raise NotFoundError("No such agent was heard within a month.")
+    return {
+        **_agent(line, time.time()),
+        "root_versions": None
+        if line.root_versions is None
+        else {"director": line.root_versions[0], "config": line.root_versions[1]},
+        "client_ids": [one.client_id for one in fleet.clients if one.agent_id == agent_id],
+        "files": sorted(
+            {file.path for one in fleet.clients if one.agent_id == agent_id for file in one.files}
+        ),
+        **_inventory(tenant, fleet, line),
+    }
+
+
+@get("/inventory", opt={"permission": "fleet_read"})
+async def list_inventory(tenant: OwnTenant) -> dict[str, Any]:
+    """What every agent tells of itself: its version and system, its settings, the services it sees."""
+    fleet = await tenant.overview.look(fresh_for_s=FRESH_FOR_S)
+    now_s = time.time()
+    without: dict[str, list[ClientLine]] = {}
+    for one in fleet.services:
+        without.setdefault(one.agent_id, []).append(one)
+    return {
+        "agents": [
+            {**_agent(line, now_s), **_inventory(tenant, fleet, line, without.get(line.agent_id, ()))}
+            for line in sorted(fleet.agents, key=lambda one: one.hostname)
+        ]
+    }
+
+
+def _agent(line: AgentLine, now_s: float) -> dict[str, Any]:
+    seen_s = now_s if line.waiting else line.seen_s or line.heard_s
+    age_s = max(0.0, now_s - seen_s)
+    if age_s > SILENT_AFTER_S or not line.seen_s:
+        state = "silent"
+    elif line.error.startswith("tuf:"):
+        state = "refused"
+    elif line.error.startswith("api:"):
+        state = "failed"
+    elif line.wanted_version is not None and line.director_version < line.wanted_version:
+        state = "behind"
+    else:
+        state = "in_step"
+    return {
+        "agent_id": line.agent_id,
+        "hostname": line.hostname,
+        "version": line.version,
+        "tags": list(line.tags),
+        "first_seen": shapes.time(int(line.first_seen_s * 1000)),
+        "last_seen": shapes.time(int(seen_s * 1000)),
+        "age_s": round(age_s, 1),
+        "error": line.error,
+        "state": state,
+        "director_version": line.director_version,
+        "wanted_version": line.wanted_version,
+        "clients": line.clients,
+        "waiting": line.waiting,
+        "standing": _standing(line.standing),
+        "api_key_id": line.key_id or None,
+    }
+
+
+def _inventory(
+    tenant: Tenant,
+    fleet: Fleet,
+    line: AgentLine,
+    without: tuple[ClientLine, ...] | list[ClientLine] | None = None,
+) -> dict[str, Any]:
+    """What an agent tells of itself; empty where it never did, as an Agent that is not ours."""
+    row = line.inventory
+    key = tenant.switches.key(line.key_id) if line.key_id else None
+    found: dict[str, Any] = {
+        "api_key": None if key is None else key.name,
+        "posted_at": None,
+        "refused_at": None,
+        "refused_for": "",
+        "inventory": None,
+        "services": [],
+    }
+    if row is None:
+        return found
+    found["posted_at"] = shapes.time_or_none(row.posted_ms)
+    found["refused_at"] = shapes.time_or_none(row.refused_ms)
+    found["refused_for"] = row.refused_for
+    if row.told is None:
+        return found
+    if without is None:
+        without = [one for one in fleet.services if one.agent_id == line.agent_id]
+    standings = {(one.facts["service"], one.facts["env"]): _standing(one.standing) for one in without}
+    told = row.told
+    found["services"] = [
+        {**asdict(one), "standing": standings.get((one.service, one.env))} for one in told.services
+    ]
+    found["inventory"] = {
+        "version": told.version,
+        "wire_version": told.wire_version,
+        "os": told.os,
+        "kernel": told.kernel,
+        "architecture": told.architecture,
+        "python": told.python,
+        "uptime_s": told.uptime_s,
+        "remote_config": asdict(told.remote_config),
+        "settings": [
+            {**asdict(one), "hidden": [asdict(layer) for layer in one.hidden]} for one in told.settings
+        ],
+        "dropped": dict(told.dropped),
+    }
+    return found
+
+
+HANDLERS: list[ControllerRouterHandler] = [
+    list_clients, get_client, list_agents, get_agent, list_inventory,
+]  # fmt: skip
