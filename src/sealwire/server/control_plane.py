@@ -15,6 +15,7 @@ from sealwire.clock import utc_now
 from sealwire.errors import SealwireError
 from sealwire.server import audit, backup, certificate, organisation
 from sealwire.server.access import Access, oidc
+from sealwire.server.access.account import Accounts
 from sealwire.server.access.application_keys import ApplicationKeys
 from sealwire.server.access.directory import Directory
 from sealwire.server.access.links import Links
@@ -70,6 +71,9 @@ class ControlPlane:
         self.directory = Directory(self.database, self.second_factors, self.access.reload)
         self.application_keys = ApplicationKeys(self.database, self.access)
         self.throttle = Throttle(time.monotonic, device_key=self.keyring.derived("known devices"))
+        self.accounts = Accounts(
+            self.database, self.passwords, self.sessions, self.second_factors, self.throttle
+        )
         self.tenants: dict[int, Tenant] = {}
         for row in known:
             self._add(row)

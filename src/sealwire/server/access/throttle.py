@@ -80,6 +80,7 @@ class Try:
 
     _counted: tuple[tuple[_Counts, str], ...]
     _now: float
+    _is_of_account: bool
 
     def does_not_count(self) -> None:
         """It was neither right nor wrong: it was not looked at, or there is one more step."""
@@ -89,8 +90,9 @@ class Try:
     def succeeded(self) -> None:
         """It was right: it does not count, nor do those before it of this account from here."""
         self.does_not_count()
-        counts, name = self._counted[-1]
-        counts.forget(name)
+        if self._is_of_account:
+            counts, name = self._counted[-1]
+            counts.forget(name)
 
 
 class Throttle:
@@ -144,7 +146,7 @@ class Throttle:
             )
         for counts, name in counted:
             counts.add(name, now)
-        return Try(tuple(counted), now)
+        return Try(tuple(counted), now, counted[-1][0] in (self._accounts, self._devices, self._codes))
 
     def _names(
         self, address: str, account: str, device: str, known_as: str = ""

@@ -16,6 +16,7 @@ from litestar.types import ControllerRouterHandler
 
 from sealwire.errors import NotPermittedError
 from sealwire.server.api import (
+    account,
     audit,
     configs,
     fleet,
@@ -125,7 +126,7 @@ def _organisation(row: rows.Organisation) -> dict[str, Any]:
 
 
 # Each module of the API lists its routes as ``HANDLERS``.
-_MODULES = (audit, configs, fleet, install, keys, people, protect, settings, trust, webhooks)
+_MODULES = (account, audit, configs, fleet, install, keys, people, protect, settings, trust, webhooks)
 
 
 def router() -> Router:
