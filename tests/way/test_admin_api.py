@@ -607,7 +607,9 @@ def test_what_is_open_to_everybody(tmp_path: Path) -> None:
         assert 'sealwire_director_version{org="1"}' in metrics
         document = (await it.client.get(f"{ADMIN}/openapi/openapi.json")).json()
         described = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
-        declared = {(method, path.replace(":str}", "}").replace(":path}", "}")) for method, path, _ in admin_routes()}
+        declared = {
+            (method, path.replace(":str}", "}").replace(":path}", "}")) for method, path, _ in admin_routes()
+        }
         assert declared <= described
 
     run(tmp_path, case)
