@@ -6,6 +6,7 @@ what is new.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -352,17 +353,28 @@ def describe(targeting: Targeting) -> str:
 
 
 def _audit_detail(row: rows.ConfigRow, before: rows.ConfigRow | None) -> dict[str, Any]:
+    """What the audit trail keeps: hashes stand for payloads, which the history has, revision by revision."""
     detail: dict[str, Any] = {
         "product": row.product,
-        "revision": row.revision,
-        "targeting": row.targeting,
+        "name": row.name,
         "comment": row.comment,
+        "after": _audited(row),
     }
     if before is not None:
-        detail["payload_changed"] = before.payload != row.payload
-        if before.targeting != row.targeting:
-            detail["targeting_before"] = before.targeting
+        detail["before"] = _audited(before)
     return detail
+
+
+def _audited(row: rows.ConfigRow) -> dict[str, Any]:
+    return {
+        "revision": row.revision,
+        "state": row.state,
+        "name": row.name,
+        "targeting": row.targeting,
+        "expires_ms": row.expires_ms,
+        "payload_sha256": hashlib.sha256(row.payload).hexdigest(),
+        "generation": row.generation,
+    }
 
 
 def _below(root: str, path: str) -> str:

@@ -452,6 +452,8 @@ class Publisher:
             if plan.sign_config or config is None:
                 config, documents = self._sign_config(plan, domain.config_version + 1, files)
                 write.add_documents(c, org_id, documents)
+                if plan.sign_top:
+                    self._note_top(c, config, now_ms)
             self._add_audiences(c)
             write.put_files(c, org_id, plan.files.values())
             entries: list[tuple[str, rows.LedgerRow]] = []
@@ -478,6 +480,16 @@ class Publisher:
             signed[key] = self.bundles[key] = bundle
         self._forget_bundles(plan, now_ms)
         return signed
+
+    def _note_top(self, c: sa.Connection, config: ConfigRepository, now_ms: int) -> None:
+        """Keys that sign seldom were used, and the audit trail says so; publications are in the ledger."""
+        write.add_audit(
+            c, self.organisation.org_id, at_ms=now_ms, actor="publisher", action="targets.signed",
+            subject="config repository",
+            summary=f"Signed the top-level targets {config.version} of the config repository: "
+            f"which key may sign for which product, {len(config.roles) - 1} roles",
+            detail={"version": config.version, "sha256": sha256_hex(config.roles["targets"].raw)},
+        )  # fmt: skip
 
     def _add_audiences(self, c: sa.Connection) -> None:
         """Store audiences that were met first here; an author may have been faster with the same number."""
