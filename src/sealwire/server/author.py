@@ -225,17 +225,25 @@ class Author:
         return row, draft
 
     def retire(
-        self, config_id: str, *, expected_revision: int | None, by: str, now: datetime
+        self, config_id: str, *, expected_revision: int | None, by: str, now: datetime, comment: str = ""
     ) -> rows.ConfigRow:
-        """Take a config away; its values go back everywhere. The history stays."""
+        """Take a config away; its values go back everywhere. The history stays.
+
+        Raises:
+            ConflictError, NotFoundError: As they say.
+            InvalidChangeError: The comment is none.
+        """
         before = self.get(config_id)
+        problems = _text_problems("$.comment", comment, MAX_COMMENT, newlines=True)
+        if problems:
+            raise _invalid(before.product, problems)
         if expected_revision is not None and expected_revision != before.revision:
             raise _moved_on(before, expected_revision)
         if before.state == "retired":
             return before
         return self._revise(
-            before, before.name, before.targeting, before.payload, "retired", None, "", "config.retired",
-            by, now, None,
+            before, before.name, before.targeting, before.payload, "retired", None, comment,
+            "config.retired", by, now, None,
         )  # fmt: skip
 
     def _revise(

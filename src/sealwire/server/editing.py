@@ -129,7 +129,9 @@ class Editor:
         self._tenant.reconciler.nudge()
         return row, self._with_notice(draft)
 
-    async def retire(self, config_id: str, *, expected_revision: int | None) -> rows.ConfigRow:
+    async def retire(
+        self, config_id: str, *, expected_revision: int | None, comment: str = ""
+    ) -> rows.ConfigRow:
         """Take a config away; its values go back everywhere, its history stays.
 
         Raises:
@@ -138,7 +140,7 @@ class Editor:
         self._require_of(await self.get(config_id))
         row = await asyncio.to_thread(
             self._author.retire, config_id, expected_revision=expected_revision, by=self._principal.user,
-            now=self._now,
+            now=self._now, comment=comment,
         )  # fmt: skip
         self._tenant.reconciler.nudge()
         return row

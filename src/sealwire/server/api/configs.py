@@ -338,10 +338,11 @@ async def retire_config(
     principal: Asker,
     plane: Plane,
     expected_revision: FromQuery[int | None] = None,
+    comment: FromQuery[str] = "",
 ) -> dict[str, Any]:
     """Retire a config: its values go back everywhere; its history stays."""
     row = await Editor(tenant, principal, now=plane.clock()).retire(
-        config_id, expected_revision=expected_revision
+        config_id, expected_revision=expected_revision, comment=comment
     )
     return shapes.config(row, now_ms=plane.now_ms())
 

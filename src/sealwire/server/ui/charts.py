@@ -65,16 +65,17 @@ def took(seconds: Sequence[float]) -> Histogram:
     in_time = sum(value <= TARGET_S for value in ordered)
     caption = (
         f"{in_time} of {len(ordered)} deliveries were confirmed within {TARGET_S} seconds; "
-        f"half within {_s(p50)}, 99 % within {_s(p99)}."
+        f"half within {seconds_words(p50)}, 99 % within {seconds_words(p99)}."
     )
-    return Histogram(caption, tuple(bars), len(ordered), _s(p50), _s(p99), target_x)
+    return Histogram(caption, tuple(bars), len(ordered), seconds_words(p50), seconds_words(p99), target_x)
 
 
 def _quantile(ordered: Sequence[float], q: float) -> float:
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
 
 
-def _s(seconds: float) -> str:
+def seconds_words(seconds: float) -> str:
+    """A duration as people read it."""
     if seconds < 100:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.0f} h"
