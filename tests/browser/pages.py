@@ -17,5 +17,9 @@ PAGES: dict[str, str] = {
     "guide": "/guide/how-it-works",
     "guide-tracers": "/guide/tracers",
     "guide-troubleshooting": "/guide/troubleshooting",
+    "keys": "/keys",
+    "keys-new": "/keys/new",
+    "settings": "/settings",
+    "settings-switch": "/settings/remote-configuration",
     "not-found": "/nothing-here",
 }

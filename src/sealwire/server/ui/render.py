@@ -32,7 +32,9 @@ THEMES = ("light", "dark")
 NAVIGATION: tuple[tuple[str, str, str, str, str], ...] = (
     ("", "Home", "/", "house", "fleet_read"),
     ("", "Fleet", "/fleet", "network", "fleet_read"),
+    ("Organisation", "API keys", "/keys", "key-round", "api_keys_read"),
     ("Organisation", "Webhooks", "/webhooks", "webhook", "webhooks_read"),
+    ("Organisation", "Settings", "/settings", "settings", "org_management"),
     ("Organisation", "Guide", "/guide", "book-open", "signed_in"),
 )
 

@@ -11,9 +11,21 @@ from litestar.di import Provide
 
 from sealwire.server.api import install
 from sealwire.server.api.guard import guarded
-from sealwire.server.ui import account, guide, join, pages, render, resume, sign_in, single_sign_on, webhooks
+from sealwire.server.ui import (
+    account,
+    guide,
+    join,
+    keys,
+    pages,
+    render,
+    resume,
+    settings,
+    sign_in,
+    single_sign_on,
+    webhooks,
+)
 
-_GUARDED = (account, guide, pages, resume, webhooks)
+_GUARDED = (account, guide, keys, pages, resume, settings, webhooks)
 _OPEN = (pages, join, sign_in, single_sign_on, install)
 
 
