@@ -17,6 +17,7 @@ _ACTORS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "server": ("sealwire.server.app", "server", ()),
     "backup": ("sealwire.server.app", "server", ("backup",)),
     "restore": ("sealwire.server.app", "server", ("restore",)),
+    "user": ("sealwire.server.user_commands", "server", ()),
     "agent": ("sealwire.agent.daemon", "agent", ()),
 }
 
@@ -43,8 +44,10 @@ running a control plane:
   root        roots of trust: status, rotate, recover, export
   audit       who changed what, and when; `sealwire audit verify` (where it runs, or of an export)
   login       remember a control plane and an application key
+  user        people: list, invite, reset-link, reset-totp, disable, enable (where it runs)
   backup      write the control plane's data to a file (where it runs)
   restore     bring it back; agents go on without a step back
+  simulate    thousands of agents that are not there, to see how pages and server hold up
 
 `sealwire COMMAND --help` tells more. All commands but the programs take --json and --profile FILE.
 Exit codes: 0 done, 1 failed or refused, 2 used wrongly, 3 not found, 4 somebody else was first,
