@@ -57,7 +57,7 @@ lock: ## make the locks agree with what pyproject.toml and requirements/*.in ask
 	$(COMPILE) $(UPGRADE) pyproject.toml --extra agent -c requirements/run.lock -o src/sealwire/server/agent.lock
 	$(COMPILE) $(UPGRADE) requirements/interop-ddtrace4.in -o requirements/interop-ddtrace4.lock
 	$(COMPILE) $(UPGRADE) requirements/interop-ddtrace3.in -o requirements/interop-ddtrace3.lock
-	@if command -v npm >/dev/null; then for folder in tests/interop/node tools/vendor; do (cd $$folder && \
+	@if command -v npm >/dev/null; then for folder in tests/interop/node tests/interop/oidc tools/vendor; do (cd $$folder && \
 		npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --silent && \
 		$(PYTHON) $(CURDIR)/tools/strip_npm_lock.py package-lock.json) || exit 1; done; fi
 	@tools/check_locks.sh
@@ -98,7 +98,7 @@ $(STAMPS)/run: requirements/run.lock pyproject.toml | $(STAMPS)/uv
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-interop: $(INTEROP)/ddtrace4/.stamp $(INTEROP)/ddtrace3/.stamp $(INTEROP)/node/.stamp ## the foreign tracers the tests run, each in a place of its own
+interop: $(INTEROP)/ddtrace4/.stamp $(INTEROP)/ddtrace3/.stamp $(INTEROP)/node/.stamp $(INTEROP)/oidc/.stamp ## the foreign programs the tests run, each in a place of its own
 
 $(INTEROP)/ddtrace%/.stamp: requirements/interop-ddtrace%.lock | $(STAMPS)/uv
 	@echo "setting up $(@D)" >&2
@@ -106,8 +106,8 @@ $(INTEROP)/ddtrace%/.stamp: requirements/interop-ddtrace%.lock | $(STAMPS)/uv
 	@$(UV) pip sync --quiet --python $(@D)/bin/python --require-hashes $<
 	@touch $@
 
-# Without node this is left undone, and the tests that want it skip and say so.
-$(INTEROP)/node/.stamp: tests/interop/node/package.json tests/interop/node/package-lock.json
+# Without node these are left undone, and the tests that want them skip and say so.
+$(INTEROP)/node/.stamp $(INTEROP)/oidc/.stamp: $(INTEROP)/%/.stamp: tests/interop/%/package.json tests/interop/%/package-lock.json
 	@if command -v npm >/dev/null; then \
 		echo "setting up $(@D)" >&2; mkdir -p $(@D) && cp $^ $(@D)/ && \
 		(cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --silent) && touch $@; fi

@@ -3,6 +3,9 @@
 The way there begins with a link, because the policy of the pages lets forms lead to this server only. What
 the browser carries meanwhile is in a cookie that goes with it; where it goes on after is in there too, and
 is a path of this server.
+
+Coming back does not count as a try to sign in: there is nothing to guess, and any site can make a browser
+ask for an address of ours, so that others could use up the tries of whoever sits there.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from litestar import Request, Response, get
 from litestar.datastructures import Cookie
 from litestar.response import Redirect
 
-from sealwire.errors import NotFoundError, NotPermittedError, SealwireError, TooOftenError, UnavailableError
+from sealwire.errors import NotFoundError, NotPermittedError, SealwireError, UnavailableError
 from sealwire.server import audit
 from sealwire.server.access import oidc, sessions
 from sealwire.server.access.oidc import JOURNEY_S, Provider, Vouched
@@ -57,10 +60,6 @@ async def come_back(request: Request[Any, Any, Any]) -> Response[Any]:
     plane, provider = _provider(request)
     carried = request.cookies.get(own_cookie(request, _COOKIE), "")
     try:
-        begun = plane.throttle.try_from(sign_in.address_of(request))
-    except TooOftenError as error:
-        return _refused(request, provider, error)
-    try:
         vouched, next_path = await provider.finish(
             carried, dict(request.query_params), redirect_uri=plane.url + BACK_PATH
         )
@@ -72,9 +71,8 @@ async def come_back(request: Request[Any, Any, Any]) -> Response[Any]:
         )  # fmt: skip
         return _refused(request, provider, error)
     except UnavailableError as error:
-        begun.does_not_count()
         return _refused(request, provider, error)
-    answer = await sign_in.enter(request, user, method=sessions.OPENID, next_path=next_path, begun=begun)
+    answer = await sign_in.enter(request, user, method=sessions.OPENID, next_path=next_path)
     answer.set_cookie(_cookie(request, "", 0))
     return answer
 
