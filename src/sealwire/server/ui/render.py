@@ -32,6 +32,7 @@ THEMES = ("light", "dark")
 NAVIGATION: tuple[tuple[str, str, str, str, str], ...] = (
     ("", "Home", "/", "house", "fleet_read"),
     ("", "Fleet", "/fleet", "network", "fleet_read"),
+    ("Configure", "Configs", "/configs", "file-json", "rc_config_read"),
     ("Organisation", "API keys", "/keys", "key-round", "api_keys_read"),
     ("Organisation", "Webhooks", "/webhooks", "webhook", "webhooks_read"),
     ("Organisation", "Settings", "/settings", "settings", "org_management"),

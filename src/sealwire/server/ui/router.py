@@ -13,6 +13,8 @@ from sealwire.server.api import install
 from sealwire.server.api.guard import guarded
 from sealwire.server.ui import (
     account,
+    agent,
+    configs,
     guide,
     join,
     keys,
@@ -25,7 +27,7 @@ from sealwire.server.ui import (
     webhooks,
 )
 
-_GUARDED = (account, guide, keys, pages, resume, settings, webhooks)
+_GUARDED = (account, agent, configs, guide, keys, pages, resume, settings, webhooks)
 _OPEN = (pages, join, sign_in, single_sign_on, install)
 
 
