@@ -9,19 +9,22 @@ import orjson
 
 from sealwire.errors import NotFoundError
 from sealwire.products import PRODUCTS
+from sealwire.server.api.fleet import in_force
+from sealwire.server.effective import REMOTE, InForce, origin_words
 from sealwire.server.explain import FileState, Reasons, Verdict, reasons
 from sealwire.server.overview import ClientLine, Fleet
 from sealwire.server.tenant import Tenant
-from sealwire.server.ui.fleet import AGENTS, href
-from sealwire.server.ui.render import config_link, dom_id, moment
+from sealwire.server.ui.render import agent_href, config_link, dom_id, moment
 from sealwire.server.ui.views import (
     ClientPage,
     Effective,
     EffectiveValue,
     FileRow,
     Link,
+    Other,
     ReasonRow,
     RuleView,
+    SettingRow,
     Status,
     connection_status,
     delivery_status,
@@ -35,7 +38,7 @@ _OVERRIDDEN = Status("Overridden", "mute", "layers")
 _ORDER = {Verdict.HAS: 0, Verdict.OVERRIDDEN: 1, Verdict.NOT_FOR_IT: 2}
 
 
-def view(tenant: Tenant, fleet: Fleet, client_id: str) -> ClientPage:
+async def view(tenant: Tenant, fleet: Fleet, client_id: str) -> ClientPage:
     """The page of a client.
 
     Raises:
@@ -53,12 +56,15 @@ def view(tenant: Tenant, fleet: Fleet, client_id: str) -> ClientPage:
     found.sort(
         key=lambda one: (_ORDER[one.verdict], sum(not rule.holds for rule in one.rules), one.row.product)
     )
+    runtime, settings = await in_force(tenant, line)
+    shown = [one for one in settings if one.is_chosen or one.may_be_sent]
+    rest = [one for one in settings if not (one.is_chosen or one.may_be_sent)]
     language, library = facts.language or "unknown language", facts.tracer_version
     return ClientPage(
         title=facts.service or line.client_id,
         status=connection_status(line.standing),
         subtitle=f"{language} {library}".strip() + (f" · {facts.env}" if facts.env else ""),
-        host=Link(line.hostname, href(tab=AGENTS, q=f'host:"{line.hostname}"')),
+        host=Link(line.hostname or "(unknown host)", agent_href(line.agent_id)),
         identity=tuple(
             (label, value)
             for label, value in (
@@ -79,6 +85,9 @@ def view(tenant: Tenant, fleet: Fleet, client_id: str) -> ClientPage:
         tags=tuple(sorted(facts.host_tags)),
         files=tuple(_file(tenant, line, file) for file in line.files),
         effective=tuple(_effective(tenant, file) for file in line.files),
+        settings=tuple(_setting(tenant, one) for one in shown),
+        defaults=tuple(_setting(tenant, one) for one in rest),
+        told=moment(None if runtime is None else runtime.seen_ms / 1000),
         reasons=tuple(_reason(tenant, one) for one in found[:MAX_REASONS]),
         more_reasons=max(0, len(found) - MAX_REASONS),
         live_href=f"/live/client/{quote(line.client_id, safe='')}",
@@ -92,11 +101,13 @@ def _capability(bit: int) -> str:
         return f"bit {bit}"
 
 
-def _title(product: str) -> str:
+def title_of(product: str) -> str:
+    """A product as people call it."""
     return PRODUCTS[product].title if product in PRODUCTS else product
 
 
-def _link(tenant: Tenant, config_id: str) -> Link:
+def link_to_config(tenant: Tenant, config_id: str) -> Link:
+    """A config by its name, while it is active."""
     item = tenant.publisher.catalogue.active.get(config_id)
     return config_link(config_id, item.row.name if item is not None else "")
 
@@ -106,8 +117,8 @@ def _file(tenant: Tenant, line: ClientLine, file: FileState) -> FileRow:
         dom_id=dom_id("file", f"{line.client_id} {file.path}"),
         status=delivery_status(file.state),
         product=file.product,
-        title=_title(file.product),
-        configs=tuple(_link(tenant, config_id) for config_id in file.config_ids),
+        title=title_of(file.product),
+        configs=tuple(link_to_config(tenant, config_id) for config_id in file.config_ids),
         version=file.version,
         reported_version=file.reported_version,
         saved=moment(file.saved_ms / 1000),
@@ -121,13 +132,13 @@ def _effective(tenant: Tenant, file: FileState) -> Effective:
     row = tenant.publisher.files.get(file.path)
     payload: Any = orjson.loads(row.raw) if row is not None else {}
     values = tuple(
-        EffectiveValue(path.removeprefix("$."), _shown(_at(payload, path)), _link(tenant, config_id))
+        EffectiveValue(path.removeprefix("$."), _shown(_at(payload, path)), link_to_config(tenant, config_id))
         for path, config_id in sorted(file.provenance.items())
     )
     document = orjson.dumps(payload, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()
     if len(document) > MAX_DOCUMENT_CHARS:
         document = document[:MAX_DOCUMENT_CHARS] + f"\n… {len(document) - MAX_DOCUMENT_CHARS} characters more"
-    return Effective(file.product, _title(file.product), values, document)
+    return Effective(file.product, title_of(file.product), values, document)
 
 
 def _at(payload: Any, path: str) -> Any:
@@ -142,6 +153,29 @@ def _at(payload: Any, path: str) -> Any:
 
 def _shown(value: Any) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+_TONES = {REMOTE: "info", "default": "mute", "unknown": "mute", "calculated": "mute"}
+NOT_SET = "not set"
+
+
+def _setting(tenant: Tenant, one: InForce) -> SettingRow:
+    sent = one.sent
+    return SettingRow(
+        name=one.name,
+        value=NOT_SET if one.value is None else one.value,
+        origin=origin_words(one.origin),
+        tone=_TONES.get(one.origin, ""),
+        sent="" if sent is None else sent.value,
+        sent_key="" if sent is None else f"{sent.product} {sent.key}",
+        config=link_to_config(tenant, sent.config_id) if sent is not None and sent.config_id else None,
+        differs=sent is not None and one.origin != REMOTE,
+        error=one.error,
+        others=tuple(
+            Other(origin_words(other.origin), NOT_SET if other.value is None else other.value)
+            for other in one.others
+        ),
+    )
 
 
 def _reason(tenant: Tenant, one: Reasons) -> ReasonRow:
@@ -159,7 +193,7 @@ def _reason(tenant: Tenant, one: Reasons) -> ReasonRow:
     return ReasonRow(
         config_link(row.config_id, row.name),
         row.product,
-        _title(row.product),
+        title_of(row.product),
         row.revision,
         status,
         tuple(RuleView(rule.holds, rule.text) for rule in one.rules),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 from urllib.parse import urlencode
 
 from sealwire.server.connection import STATE_WORDS, Connection, Standing
-from sealwire.server.overview import AgentLine, ClientLine, Fleet
+from sealwire.server.overview import SERVICE, AgentLine, ClientLine, Fleet
 from sealwire.server.ui import tables
 from sealwire.server.ui.filters import Field, Grammar
-from sealwire.server.ui.render import client_href, dom_id, moment
+from sealwire.server.ui.render import agent_href, client_href, dom_id, moment
 from sealwire.server.ui.tables import Column
 from sealwire.server.ui.views import AgentRow, ClientRow, Fact, FleetPage, Status, Tab, connection_status
 
@@ -51,7 +52,7 @@ CLIENT_COLUMNS: Mapping[str, Column[ClientLine]] = {
     "library": Column("Library", lambda line: str(line.facts.get("tracer_version", ""))),
     "host": Column("Host", lambda line: line.hostname),
     "configs": Column("Configs", lambda line: len(line.files), numeric=True),
-    "seen": Column("Last poll", lambda line: -line.seen_s, numeric=True),
+    "seen": Column("Last seen", lambda line: -line.seen_s, numeric=True),
 }
 AGENT_COLUMNS: Mapping[str, Column[AgentLine]] = {
     "state": Column("State", lambda line: _TROUBLE[line.state]),
@@ -73,8 +74,9 @@ def view(fleet: Fleet, query: Mapping[str, str]) -> FleetPage:
     given = {name: query[name] for name in OWN_PARAMETERS if query.get(name)}
     tab = AGENTS if given.get("tab") == AGENTS else APPLICATIONS
     text = given.get("q", "")
+    applications = (*fleet.clients, *fleet.services)
     tabs = (
-        Tab("Applications", href(q="", tab=""), tab == APPLICATIONS, len(fleet.clients)),
+        Tab("Applications", href(q="", tab=""), tab == APPLICATIONS, len(applications)),
         Tab("Agents", href(q="", tab=AGENTS), tab == AGENTS, len(fleet.agents)),
     )
     if tab == AGENTS:
@@ -93,7 +95,8 @@ def view(fleet: Fleet, query: Mapping[str, str]) -> FleetPage:
             _live(given),
         )  # fmt: skip
     wanted = CLIENTS.parse(text)
-    matching = [line for line in fleet.clients if wanted.matches(line)]
+    states = application_states(fleet)
+    matching = [line for line in applications if wanted.matches(line)]
     shown = tables.page(
         matching, CLIENT_COLUMNS, identity=lambda line: line.client_id, path="/fleet", query=given,
         default_sort="state",
@@ -101,9 +104,9 @@ def view(fleet: Fleet, query: Mapping[str, str]) -> FleetPage:
     client_rows = tuple(_client_row(line) for line in shown.rows)
     return FleetPage(
         tab, tabs, wanted.text, given.get("sort", ""), wanted.problems, client_facts(fleet), shown.headings,
-        client_rows, len(matching), len(fleet.clients), shown.previous_href, shown.next_href,
-        tuple(CLIENTS.fields), _legend(fleet.client_states),
-        _summary(len(matching), len(fleet.clients), fleet.client_states, "clients"),
+        client_rows, len(matching), len(applications), shown.previous_href, shown.next_href,
+        tuple(CLIENTS.fields), _legend(states),
+        _summary(len(matching), len(applications), states, "applications"),
         _live(given),
     )  # fmt: skip
 
@@ -114,8 +117,14 @@ def _legend(states: Mapping[Connection, int]) -> tuple[Status, ...]:
 
 
 def client_facts(fleet: Fleet) -> tuple[Fact, ...]:
-    """The summary of all tracers, each number leading to its rows."""
-    return _facts(fleet.client_states, len(fleet.clients), "clients", "")
+    """The summary of all applications, each number leading to its rows."""
+    total = len(fleet.clients) + len(fleet.services)
+    return _facts(application_states(fleet), total, "applications", "")
+
+
+def application_states(fleet: Fleet) -> Mapping[Connection, int]:
+    """How many tracers, and services without one, are in each state."""
+    return Counter(fleet.client_states) + Counter(line.state for line in fleet.services)
 
 
 def agent_facts(fleet: Fleet) -> tuple[Fact, ...]:
@@ -133,7 +142,7 @@ def _facts(states: Mapping[Connection, int], total: int, noun: str, tab: str) ->
         ("Updating", (Connection.PENDING,), "wait", "told, not confirmed"),
         ("Config error", (Connection.DEGRADED,), "bad", "did not take one"),
         ("Cannot connect", errors, "bad", "or may not"),
-        ("Offline", (Connection.OFFLINE, Connection.DISABLED), "mute", "10 min and more"),
+        ("Not connected", _AWAY, "mute", "offline, off, not asking"),
     )
     return tuple(
         Fact(
@@ -145,6 +154,9 @@ def _facts(states: Mapping[Connection, int], total: int, noun: str, tab: str) ->
         )
         for label, wanted, tone, note in shown
     )
+
+
+_AWAY = (Connection.OFFLINE, Connection.DISABLED, Connection.NOT_DETECTED, Connection.UNKNOWN)
 
 
 def href(**parameters: str) -> str:
@@ -168,7 +180,8 @@ def _client_row(line: ClientLine) -> ClientRow:
     facts = line.facts
     return ClientRow(
         dom_id=dom_id("client", line.client_id),
-        href=client_href(line.client_id),
+        # What stands behind a service without a client is known by its agent.
+        href=agent_href(line.agent_id) if facts.get("kind") == SERVICE else client_href(line.client_id),
         status=connection_status(line.standing),
         service=str(facts.get("service", "")),
         env=str(facts.get("env", "")),
@@ -186,7 +199,7 @@ def _client_row(line: ClientLine) -> ClientRow:
 def _agent_row(line: AgentLine) -> AgentRow:
     return AgentRow(
         dom_id=dom_id("agent", line.agent_id),
-        href=href(q=f'host:"{line.hostname}"'),
+        href=agent_href(line.agent_id),
         status=connection_status(line.standing),
         host=line.hostname,
         version=line.version,

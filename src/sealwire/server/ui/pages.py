@@ -78,7 +78,7 @@ async def show_client(
     request: Asked, client_id: FromPath[str], principal: Asker, tenant: OwnTenant
 ) -> Response[str]:
     """One tracer."""
-    view = client.view(tenant, await tenant.overview.glance(), client_id.removeprefix("/"))
+    view = await client.view(tenant, await tenant.overview.glance(), client_id.removeprefix("/"))
     return page(
         request, "fleet/client.html", title=view.title, view=view, principal=principal, tenant=tenant,
     )  # fmt: skip
@@ -91,11 +91,11 @@ async def live_client(
     """One tracer, as it changes."""
     parts = {
         name: macro("fleet/_client_parts.html", name)
-        for name in ("standing", "seen", "files", "effective", "reasons")
+        for name in ("standing", "seen", "files", "effective", "settings", "reasons")
     }
 
     async def screen() -> Fragments:
-        view = client.view(tenant, await tenant.overview.look(), client_id.removeprefix("/"))
+        view = await client.view(tenant, await tenant.overview.look(), client_id.removeprefix("/"))
         return {name: part(view) for name, part in parts.items()}
 
     return viewers.stream(screen)

@@ -151,6 +151,11 @@ def client_href(client_id: str) -> str:
     return f"/fleet/clients/{quote(client_id, safe='')}"
 
 
+def agent_href(agent_id: str) -> str:
+    """The page of an agent."""
+    return f"/fleet/agents/{quote(agent_id, safe='')}"
+
+
 def config_link(config_id: str, name: str) -> Link:
     """A config by its name, leading to its page once there is one."""
     return Link(name or config_id, f"/configs/{config_id}" if has_page("/configs") else None)

@@ -265,6 +265,40 @@ class Effective:
 
 
 @dataclass(frozen=True, slots=True)
+class Other:
+    """A value of a setting that is not in force: it would be, or was, from somewhere else."""
+
+    origin: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """A setting of a tracer, by its own telemetry.
+
+    Attributes:
+        origin: Where the value comes from, in words.
+        tone: Of the origin: ``info`` for Remote Configuration, ``mute`` for a default, else empty.
+        sent: What Remote Configuration sent; empty when nothing.
+        sent_key: Which key of which product that is.
+        config: Whose value that is; None when nothing was sent.
+        differs: Something was sent and is not what is in force.
+        error: Why the tracer did not take the value; empty when it did.
+    """
+
+    name: str
+    value: str
+    origin: str
+    tone: str
+    sent: str
+    sent_key: str
+    config: Link | None
+    differs: bool
+    error: str
+    others: tuple[Other, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RuleView:
     """A condition, and whether it holds."""
 
@@ -287,7 +321,14 @@ class ReasonRow:
 
 @dataclass(frozen=True, slots=True)
 class ClientPage:
-    """One tracer: what it is, what it was sent, what it said, and why."""
+    """One tracer: what it is, what it was sent, what it said, and why.
+
+    Attributes:
+        host: The host it is on, leading to the agent there.
+        settings: In force in it, those that somebody chose or that may be sent.
+        defaults: All others it told of.
+        told: When it was last heard to tell of settings; never where it did not.
+    """
 
     title: str
     status: Status
@@ -301,6 +342,9 @@ class ClientPage:
     tags: tuple[str, ...]
     files: tuple[FileRow, ...]
     effective: tuple[Effective, ...]
+    settings: tuple[SettingRow, ...]
+    defaults: tuple[SettingRow, ...]
+    told: Moment
     reasons: tuple[ReasonRow, ...]
     more_reasons: int
     live_href: str
