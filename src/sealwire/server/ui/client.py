@@ -155,7 +155,7 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
-_TONES = {REMOTE: "info", "default": "mute", "unknown": "mute", "calculated": "mute"}
+_NOBODYS = frozenset({"calculated", "default", "unknown"})
 NOT_SET = "not set"
 
 
@@ -165,7 +165,7 @@ def _setting(tenant: Tenant, one: InForce) -> SettingRow:
         name=one.name,
         value=NOT_SET if one.value is None else one.value,
         origin=origin_words(one.origin),
-        tone=_TONES.get(one.origin, ""),
+        tone="info" if one.origin == REMOTE else "mute" if one.origin in _NOBODYS else "",
         sent="" if sent is None else sent.value,
         sent_key="" if sent is None else f"{sent.product} {sent.key}",
         config=link_to_config(tenant, sent.config_id) if sent is not None and sent.config_id else None,
