@@ -34,7 +34,6 @@ from sealwire.server.ui.config_words import (
     STATES,
     Bar,
     bar,
-    pretty,
     size_words,
     targeting_words,
     writable_products,
@@ -98,24 +97,6 @@ class ConfigsPage:
     may_make: bool
     summary: str
     live_href: str
-
-
-@dataclass(frozen=True, slots=True)
-class ProductChoice:
-    """A product that a config can be made of."""
-
-    name: str
-    title: str
-    summary: str
-    example: str
-    href: str
-
-
-@dataclass(frozen=True, slots=True)
-class ProductsPage:
-    """What a new config can be of."""
-
-    products: tuple[ProductChoice, ...]
 
 
 def _sortable(_line: ConfigLine) -> str:
@@ -297,29 +278,6 @@ def _facts(found: Found, failing: int, waiting: int) -> tuple[Fact, ...]:
     )
 
 
-# A new one ----------------------------------------------------------------------------------------------
-
-
-@get("/configs/products", opt=WRITE, include_in_schema=False)
-async def choose_product(request: Asked, principal: Asker, tenant: OwnTenant) -> Response[str]:
-    """What shall the new config be of?"""
-    view = ProductsPage(
-        tuple(
-            ProductChoice(
-                name,
-                PRODUCTS[name].title,
-                PRODUCTS[name].summary,
-                pretty(PRODUCTS[name].example),
-                f"/configs/new?{urlencode({'product': name})}",
-            )
-            for name in writable_products(principal)
-        )
-    )
-    return page(
-        request, "configs/products.html", title="New config", view=view, principal=principal, tenant=tenant
-    )
-
-
 # One config ---------------------------------------------------------------------------------------------
 
 
@@ -441,6 +399,6 @@ async def retire(
 
 
 HANDLERS = [
-    show_configs, live_configs, choose_product, show_config, live_config, show_restore, restore, show_retire,
+    show_configs, live_configs, show_config, live_config, show_restore, restore, show_retire,
     retire,
 ]  # fmt: skip
