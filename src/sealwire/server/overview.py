@@ -284,9 +284,9 @@ class Overview:
                 continue
             if place is None:
                 place = _Place(None, None, row.agent_id.partition(":")[0], "", (), 0.0, False, False, False)
-            said = observer.said.get(client_id)
-            if row is not observer.clients.get(client_id):
-                said = self._others[client_id][1]
+            other = self._others.get(client_id)
+            # Not "is it still ours": a report that came while we looked replaced our own row, too.
+            said = other[1] if other is not None and other[0] is row else observer.said.get(client_id)
             if (
                 kept is None
                 or kept.row is not row

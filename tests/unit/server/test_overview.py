@@ -13,6 +13,7 @@ import pytest
 
 from sealwire.clock import utc_now
 from sealwire.products import ClientFacts
+from sealwire.server import overview as overview_module
 from sealwire.server.connection import REMEDIES, Connection, Standing, agent_standing, client_standing
 from sealwire.server.control_plane import ControlPlane
 from sealwire.server.explain import DeliveryState, FileState, Verdict, reasons, rules
@@ -242,5 +243,28 @@ def test_a_restart_forgets_nobody(tmp_path: Path) -> None:
             assert (line.client_id, line.state, line.hostname) == ("c1", Connection.CONNECTED, "host-a")
         finally:
             again.database.close()
+
+    asyncio.run(run())
+
+
+def test_a_report_that_comes_while_somebody_looks_disturbs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look at many clients lets polls be answered in between; they replace rows it has not come to."""
+    monkeypatch.setattr(overview_module, "ROWS_AT_ONCE", 1)
+
+    async def run() -> None:
+        async with at_work(tmp_path) as (plane, agent):
+            for number in range(2, 20):
+                agent.clients[f"c{number}"] = tracer(f"c{number}")
+            await poll(plane, agent)
+            overview = plane.tenants[1].overview
+            overview._last = None
+            looking = asyncio.create_task(overview.look())
+            for _ in range(5):
+                await asyncio.sleep(0)
+                await poll(plane, agent, times=1, states={"ASM_FEATURES": 3})
+
+            assert len((await looking).clients) == 19
 
     asyncio.run(run())
