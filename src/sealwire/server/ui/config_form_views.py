@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sealwire.errors import InvalidChangeError, Problem
 from sealwire.products import ClientFacts, Product
