@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 FLUSH_EVERY_S = 1.0
-EVERY_S = 60.0
+POSTS_AT_ONCE = 12
 RETAIN_S = 30 * 86400.0
 OTHERS_EVERY_S = 15.0
 MAX_AGENTS = 100_000
@@ -69,7 +69,7 @@ class Rate:
 class _Rates:
     """Of one agent: posts and runtimes. A host with a thousand processes tells of them in half a minute."""
 
-    posts: Rate = field(default_factory=lambda: Rate(12, 0.5))
+    posts: Rate
     runtimes: Rate = field(default_factory=lambda: Rate(1500, 1.0))
 
 
@@ -91,10 +91,14 @@ class Inventories:
 
     Attributes:
         rows: By agent; a row is replaced, never changed.
+        every_s: How often agents are asked to tell.
         token: Of this process.
     """
 
-    def __init__(self, database: Database, org_id: int, sessions: Mapping[str, Session]) -> None:
+    def __init__(
+        self, database: Database, org_id: int, sessions: Mapping[str, Session], *, every_s: float = 60.0
+    ) -> None:
+        self.every_s = every_s
         self.token = secrets.token_hex(8)
         self.org_id = org_id
         self._database = database
@@ -129,7 +133,9 @@ class Inventories:
         before = self.rows.get(agent_id)
         if before is None:
             self._admit(key_id, now_s)
-        rates = self._rates.setdefault(agent_id, _Rates())
+        rates = self._rates.get(agent_id)
+        if rates is None:
+            rates = self._rates[agent_id] = _Rates(Rate(POSTS_AT_ONCE, 0.25 + 2 / self.every_s))
         if not rates.posts.take(now_s) or not rates.runtimes.take(now_s, len(post.runtimes)):
             raise UnavailableError("This agent posts too often.", retry_after_s=30)
         told = msgspec.structs.replace(post, runtimes=[], token="")
@@ -158,7 +164,7 @@ class Inventories:
             if runtime_id != runtime.runtime_id:
                 continue  # what no database takes no tracer sends
             self._queued_runtimes[runtime_id] = RuntimeRow(agent_id, now_ms, runtime)
-        return wire.Taken(self.token, EVERY_S)
+        return wire.Taken(self.token, self.every_s)
 
     def may_note_refusal(self, key_id: str) -> bool:
         """Whether one more refused poll with this key may be read."""

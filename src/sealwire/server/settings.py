@@ -42,6 +42,7 @@ class ServerSettings:
         refresh_interval_s: Handed to agents, 1..60. Below 30 s the Go Agent keeps its connection.
         timestamp_lifetime_s: How long agents keep what they have while the control plane is away.
         max_wait_s: Longest held answer, 0..60; 0 holds none.
+        inventory_every_s: How often agents tell what they are and see, 1..3600.
         organisation: Name of the organisation made at first start.
         public_url: How agents and people reach this server; empty means from ``listen`` and ``port``.
         webhook_networks: Networks besides public addresses that webhooks may call, such as 10.0.0.0/8.
@@ -69,6 +70,7 @@ class ServerSettings:
     refresh_interval_s: int = 25
     timestamp_lifetime_s: int = 10 * 86400
     max_wait_s: int = 55
+    inventory_every_s: int = 60
     organisation: str = "main"
     public_url: str = ""
     webhook_networks: tuple[str, ...] = ()
@@ -213,6 +215,8 @@ def _check(settings: ServerSettings) -> None:
         )
     if not 0 <= settings.max_wait_s <= 60:
         raise SettingsError("max_wait_s must be between 0 (never hold an answer) and 60 seconds.")
+    if not 1 <= settings.inventory_every_s <= 3600:
+        raise SettingsError("inventory_every_s must be between 1 and 3600 seconds.")
     if bool(settings.tls_cert_file) != bool(settings.tls_key_file):
         raise SettingsError("tls_cert_file and tls_key_file go together: set both, or neither.")
     if not 0 <= settings.port <= 65535:

@@ -56,7 +56,12 @@ class Tenant:
         self.distributor = Distributor(self.publisher, self.reconciler, self.observer)
         self.author = Author(database, organisation.org_id)
         self.refresh_interval_s = settings.refresh_interval_s
-        self.inventory = Inventories(database, organisation.org_id, self.distributor.sessions)
+        self.inventory = Inventories(
+            database,
+            organisation.org_id,
+            self.distributor.sessions,
+            every_s=settings.inventory_every_s,
+        )
         self.overview = Overview(self, database)
         self.switches = Switches(self, database, access, settings, clock)
         self.uptakes = Uptakes(self.distributor)
