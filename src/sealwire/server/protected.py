@@ -40,6 +40,7 @@ class Rule:
     """An active config that switches attack detection on or off."""
 
     config_id: str
+    name: str
     targeting: Targeting
     is_on: bool
     by: str
@@ -84,7 +85,9 @@ def rules(tenant: Tenant) -> list[Rule]:
         key=lambda pair: (pair[0].targeting.specificity, pair[0].row.updated_ms, pair[0].row.config_id)
     )
     return [
-        Rule(item.row.config_id, item.targeting, says, item.row.updated_by, item.row.updated_ms)
+        Rule(
+            item.row.config_id, item.row.name, item.targeting, says, item.row.updated_by, item.row.updated_ms
+        )
         for item, says in found
     ]
 

@@ -1,4 +1,4 @@
-"""What the history of a denylist tells: its revisions from one on, oldest first."""
+"""What the history tells of protection: revisions of a denylist, and which products were ever used."""
 
 from __future__ import annotations
 
@@ -20,3 +20,9 @@ def revisions_after(
         .limit(limit)
     )
     return [read.revision_row(row) for row in c.execute(query)]
+
+
+def products_ever(c: sa.Connection, org_id: int) -> frozenset[str]:
+    """Products of which there was a config at any time."""
+    k = t.configs.c
+    return frozenset(c.execute(sa.select(k.product).where(k.org_id == org_id).distinct()).scalars())

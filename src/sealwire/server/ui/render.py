@@ -33,6 +33,7 @@ NAVIGATION: tuple[tuple[str, str, str, str, str], ...] = (
     ("", "Home", "/", "house", "fleet_read"),
     ("", "Fleet", "/fleet", "network", "fleet_read"),
     ("Configure", "Configs", "/configs", "file-json", "rc_config_read"),
+    ("Configure", "Protect", "/protect", "shield", "appsec_protect_read"),
     ("Organisation", "API keys", "/keys", "key-round", "api_keys_read"),
     ("Organisation", "Webhooks", "/webhooks", "webhook", "webhooks_read"),
     ("Organisation", "Settings", "/settings", "settings", "org_management"),

@@ -14,20 +14,27 @@ from sealwire.server.api.guard import guarded
 from sealwire.server.ui import (
     account,
     agent,
+    audit,
+    config_form,
     configs,
     guide,
     join,
     keys,
     pages,
+    protect,
     render,
     resume,
     settings,
     sign_in,
     single_sign_on,
+    start,
+    trust,
     webhooks,
 )
 
-_GUARDED = (account, agent, configs, guide, keys, pages, resume, settings, webhooks)
+_GUARDED = (
+    account, agent, config_form, configs, guide, keys, pages, protect, resume, settings, start, webhooks,
+)  # fmt: skip
 _OPEN = (pages, join, sign_in, single_sign_on, install)
 
 
