@@ -16,7 +16,6 @@ PAGES: dict[str, str] = {
     "configs-all": "/configs?state=all&sort=name",
     "configs-nothing": "/configs?q=service:nobody",
     "configs-wrong-filter": "/configs?q=state:actve",
-    "configs-products": "/configs/products",
     "webhooks": "/webhooks",
     "webhooks-new": "/webhooks/new",
     "guide": "/guide/how-it-works",
