@@ -263,7 +263,9 @@ def test_a_report_that_comes_while_somebody_looks_disturbs_nothing(
             looking = asyncio.create_task(overview.look())
             while not looking.done():
                 await asyncio.sleep(0)
-                await poll(plane, agent, times=1)
+                for client in agent.clients.values():
+                    client.state.targets_version += 1  # something new to report
+                agent.take(await plane.tenants[1].distributor.poll(agent.request()), now=utc_now())
 
             assert len((await looking).clients) == 19
 
