@@ -7,6 +7,7 @@ is a user, their roles and a link in one transaction.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ from sealwire.server.access.roles import (
     roles_of,
 )
 from sealwire.server.access.totp import SecondFactors
-from sealwire.server.store import people, write
+from sealwire.server.store import people, read, write
 from sealwire.server.store import roles as store
 from sealwire.server.store.database import Database
 from sealwire.server.store.people import INVITED, LinkRow, UserRow
@@ -50,12 +51,16 @@ class Entry:
 
     Attributes:
         link: The newest link of theirs that still works, if any.
+        keys: How many live application keys they have.
+        is_last_admin: Nobody else is an administrator without restriction.
     """
 
     user: UserRow
     bindings: tuple[BindingRow, ...]
     identities: tuple[IdentityRow, ...]
     link: LinkRow | None
+    keys: int
+    is_last_admin: bool
 
 
 class Directory:
@@ -224,6 +229,8 @@ def _entries(c: sa.Connection, org_id: int, found: Sequence[UserRow], now_ms: in
     identities: dict[str, list[IdentityRow]] = {}
     for identity in store.identities(c, org_id):
         identities.setdefault(identity.user_id, []).append(identity)
+    keys = Counter(key.user_id for key in read.application_keys(c, org_id))
+    admins = store.active_admin_ids(c, org_id)
     newest = {row.user_id: row for row in reversed(people.links(c, org_id, now_ms=now_ms))}
     return [
         Entry(
@@ -231,6 +238,8 @@ def _entries(c: sa.Connection, org_id: int, found: Sequence[UserRow], now_ms: in
             tuple(bindings.get(user.user_id, ())),
             tuple(identities.get(user.user_id, ())),
             newest.get(user.user_id),
+            keys[user.user_id],
+            admins == (user.user_id,),
         )
         for user in found
     ]
