@@ -12,7 +12,7 @@ means for ever.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -64,12 +64,12 @@ class Address:
     Attributes:
         value: ``203.0.113.7`` or ``203.0.113.0/24``.
         was_rewritten: Host bits or another spelling were dropped.
-        risk: Why blocking it may hurt, as a sentence; empty if it is an ordinary address.
+        risks: Why blocking it may hurt, a sentence each; empty if it is an ordinary address.
     """
 
     value: str
     was_rewritten: bool
-    risk: str
+    risks: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def _checked_user(typed: str) -> Checked:
 
 def _checked_address(typed: str, own_address: str, agents: Mapping[str, str]) -> Checked:
     address = canonical_address(typed)
-    risks = [address.risk] if address.risk else []
+    risks = [*address.risks]
     if own_address and holds(address.value, own_address):
         risks.append(f"You are at {own_address} yourself: services that see you there would refuse you.")
     hit = sorted({host for at, host in agents.items() if holds(address.value, at)})
@@ -187,7 +187,7 @@ def canonical_address(text: str) -> Address:
             # Tracers see the client's IPv4 address, never its mapped form.
             network = ipaddress.ip_network(f"{mapped}/{network.prefixlen - 96}")
     value = _network_text(network)
-    return Address(value, value != text.strip(), _risk(network))
+    return Address(value, value != text.strip(), tuple(_risks(network)))
 
 
 def _network_text(network: IpNetwork) -> str:
@@ -196,19 +196,19 @@ def _network_text(network: IpNetwork) -> str:
     return str(network)
 
 
-def _risk(network: IpNetwork) -> str:
+def _risks(network: IpNetwork) -> Iterator[str]:
     shown = _network_text(network)
     if network.prefixlen == 0:
-        return f"{shown} is every address there is: nobody could use the service."
+        yield f"{shown} is every address there is: nobody could use the service."
+        return
     if network.prefixlen < _WIDEST[network.version]:
-        return f"{shown} is very wide: {how_many(network)}."
-    for private in _PRIVATE:
-        if private.version == network.version and private.overlaps(network):
-            return (
-                f"{shown} is in the private range {private}: proxies, load balancers "
-                "and health checks call from there."
-            )
-    return ""
+        yield f"{shown} is very wide: {how_many(network)}."
+    private = [str(one) for one in _PRIVATE if one.version == network.version and one.overlaps(network)]
+    if private:
+        yield (
+            f"{shown} is in the private range {private[0]}: proxies, load balancers "
+            "and health checks call from there."
+        )
 
 
 def how_many(network: IpNetwork) -> str:

@@ -27,6 +27,8 @@ def risks_of(typed: str, **more: object) -> str:
         ("::1", "private range"),
         ("::ffff:10.0.0.1", "private range"),
         ("100.64.0.0/10", "very wide"),
+        ("100.64.0.0/10", "private range"),
+        ("8.0.0.0/6", "private range 10.0.0.0/8"),
         ("32.0.0.0/4", "very wide: 268,435,456 addresses"),
         ("11.0.0.0/15", "very wide: 131,072 addresses"),
         ("2a00::/20", "very wide: 2^108 addresses"),

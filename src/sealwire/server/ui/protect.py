@@ -111,6 +111,7 @@ class EntryRow:
     config: Link
     config_id: str
     extend_href: str | None
+    may_unblock: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,6 +369,7 @@ def _entry_row(one: Listed, uptake: Uptake, may_block: bool) -> EntryRow:
         config=config_link(one.config.config_id, one.config.name),
         config_id=one.config.config_id,
         extend_href=f"/protect/block?{urlencode(fields)}" if may_block and is_ours else None,
+        may_unblock=may_block,
     )
 
 

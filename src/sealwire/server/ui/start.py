@@ -41,7 +41,7 @@ ENROLL = {"permission": "agent_enroll"}
 
 #: An address nobody has: reserved for examples, and among the visitors of the sample shop.
 EXAMPLE = "203.0.113.7"
-SHOWN = 5
+SHOWN = 3
 NAGS_FOR_S = 30 * 86400.0
 _KEY_ID = re.compile(r"[0-9a-f]{12}", re.ASCII)
 _HERE = (Connection.CONNECTED, Connection.PENDING, Connection.DEGRADED)
