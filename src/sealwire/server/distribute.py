@@ -57,6 +57,7 @@ class Session:
     view: View | None = None
     answer: bytes = b""  # what answers ``gist`` from now on, empty when that must be thought about
     is_steady: bool = False  # the answer says nothing new
+    given_until: float = 0.0  # when the newest of what it was given here expires, seconds since 1970
     last_seen: float = 0.0  # time.time()
     first_seen: float = 0.0
     tags: tuple[str, ...] = ()
@@ -88,6 +89,7 @@ class Distributor:
         self._full_answers_size = 0
         self._issued: dict[int, frozenset[tuple[str, str]]] = {}
         self._resign_after_s = publisher.resign_after.total_seconds()
+        self._lifetime_s = publisher.timestamp_lifetime.total_seconds()
         reconciler.attach(self._demands, self._settle)
 
     # Polls ------------------------------------------------------------------------------------------
@@ -202,6 +204,7 @@ class Distributor:
         if bundle is None:
             raise UnavailableError("The first signatures are being made; ask again.")
         answer, is_steady = self._encode(request, bundle, echo)
+        session.given_until = max(session.given_until, bundle.signed_at.timestamp() + self._lifetime_s)
         if session.gist == gist:  # the agent may have said something else while this was decided
             session.answer, session.is_steady = answer, is_steady
         return answer, is_steady

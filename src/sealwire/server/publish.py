@@ -146,6 +146,7 @@ class Publisher:
     ) -> None:
         self.organisation = organisation
         self.resign_after = settings.resign_after
+        self.timestamp_lifetime = settings.timestamp_lifetime
         self._database = database
         self._keyring = keyring
         self._settings = settings

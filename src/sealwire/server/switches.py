@@ -14,10 +14,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import orjson
 import sqlalchemy as sa
 import structlog
 
@@ -129,15 +127,17 @@ class Switches:
         return found
 
     def _withdrawn(self, now_s: float) -> Withdrawn:
+        """Who is to hold nothing: what is being withdrawn, and all that is off already."""
         subjects = self._subjects()
-        return Withdrawn(
-            frozenset(subjects),
-            frozenset(
-                subject
-                for subject, (since_ms, _) in subjects.items()
-                if now_s - since_ms / 1000 >= RELEASE_PATIENCE_S
-            ),
-        )
+        off = {key.key_id for key in self.keys if key.revoked_ms is not None or not key.remote_config}
+        if not self.organisation.remote_config:
+            off.add(EVERYTHING)
+        hurried = {
+            subject
+            for subject, (since_ms, _) in subjects.items()
+            if now_s - since_ms / 1000 >= RELEASE_PATIENCE_S
+        }
+        return Withdrawn(frozenset(off.union(subjects)), frozenset(off | hurried))
 
     async def run(self) -> None:
         """Bring withdrawals to their end, and follow other control planes, until cancelled."""
@@ -280,11 +280,9 @@ class Switches:
             never = row is None or row.director_version == 0
             holds_nothing = view_key == EMPTY_VIEW or (never and not holding)
         if not holds_nothing:
-            bundle = session.bundle if session is not None else None
-            if bundle is not None and demand is not None and demand.holds_version == bundle.version:
-                until_s = _expiry_s(bundle.timestamp)
-            else:  # what it has was signed before it asked last
-                until_s = seen_s + self._lifetime_s
+            # Of what this process gave it; else what it has was signed before it asked last.
+            given_until = session.given_until if session is not None else 0.0
+            until_s = given_until or seen_s + self._lifetime_s
         return Holder(
             agent_id=agent_id,
             hostname=hostname,
@@ -530,8 +528,3 @@ def _checked_envs(given: Sequence[str], problems: list[Problem]) -> tuple[str, .
     if len(given) > MAX_ENVS:
         problems.append(Problem("$.production_envs", f"at most {MAX_ENVS} environments"))
     return tuple(chosen.values())
-
-
-@lru_cache(maxsize=256)
-def _expiry_s(raw_timestamp: bytes) -> float:
-    return datetime.fromisoformat(orjson.loads(raw_timestamp)["signed"]["expires"]).timestamp()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
@@ -16,11 +14,23 @@ from litestar.response import Redirect, Stream
 from sealwire.errors import ConflictError, InvalidChangeError, NotFoundError
 from sealwire.server.access import Principal
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
-from sealwire.server.api.keys import by_their_key, is_same_host
+from sealwire.server.api.keys import by_their_key
 from sealwire.server.control_plane import ControlPlane
 from sealwire.server.store import rows
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import forms
+from sealwire.server.ui.holders import (
+    LISTED,
+    NAMED,
+    AgentRow,
+    ProgressView,
+    address_of,
+    agent_rows,
+    own_sentences,
+    own_words,
+    progress_view,
+    until_words,
+)
 from sealwire.server.ui.live import Fragments, Rows
 from sealwire.server.ui.pages import Watching
 from sealwire.server.ui.render import dom_id, macro, moment, page
@@ -31,9 +41,6 @@ Asked: TypeAlias = Request[Any, Any, Any]
 READ = {"permission": "api_keys_read"}
 WRITE = {"permission": "api_keys_write"}
 DELETE = {"permission": "api_keys_delete"}
-
-NAMED = 10
-LISTED = 200
 
 _ON = Status("On", "ok", "circle-check")
 _OFF = Status("Off", "mute", "ban", remedy="Its agents are refused.")
@@ -93,41 +100,6 @@ class SecretPage:
     href: str
     secret: str
     remote_config: bool
-
-
-@dataclass(frozen=True, slots=True)
-class AgentRow:
-    """An agent of a key, or one that may still hold configs.
-
-    Attributes:
-        until: When what it holds expires, in words; empty when it holds nothing.
-        own: Why it is somebody's own, in words; empty when it is just one of many.
-    """
-
-    dom_id: str
-    hostname: str
-    href: str
-    status: Status
-    clients: int
-    holding: int
-    seen: Moment
-    until: str
-    own: str
-
-
-@dataclass(frozen=True, slots=True)
-class ProgressView:
-    """How far a withdrawal is; the last two are for whom it waits no longer."""
-
-    since: Moment
-    since_ms: int
-    agents: int
-    fetched: int
-    clients: int
-    dropped: int
-    then: str
-    still_holding: tuple[AgentRow, ...]
-    more_holding: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,69 +172,6 @@ def scope_status(row: rows.ApiKeyRow, progress: Progress | None) -> Status:
     return _ON if row.remote_config else _OFF
 
 
-def agent_rows(
-    holders: Sequence[Holder], *, now_s: float, address: str, most: int = LISTED
-) -> tuple[AgentRow, ...]:
-    """Agents for a table: one's own first, then those that ask."""
-    ordered = sorted(holders, key=lambda one: (not own_words(one, address), not one.asks, one.hostname))
-    return tuple(_agent_row(holder, now_s=now_s, address=address) for holder in ordered[:most])
-
-
-def _agent_row(holder: Holder, *, now_s: float, address: str) -> AgentRow:
-    until = holder.until_s if holder.until_s is not None and holder.until_s > now_s else None
-    if holder.asks:
-        status = Status("Asks", "ok", "circle-check")
-    elif until is not None:
-        status = Status("Away", "wait", "clock")
-    else:
-        status = Status("Away", "mute", "circle-dashed")
-    query = urlencode({"tab": "agents", "q": f'host:"{holder.hostname}"'})
-    return AgentRow(
-        dom_id("agent", holder.agent_id), holder.hostname, f"/fleet?{query}", status, holder.clients,
-        len(holder.holding), moment(holder.seen_s), "" if until is None else until_words(until, now_s),
-        own_words(holder, address),
-    )  # fmt: skip
-
-
-def own_words(holder: Holder, address: str) -> str:
-    """Whose agent it is, when it is not just one of many."""
-    if is_same_host(holder, address):
-        return "talks to us from your address"
-    try:
-        here = bool(holder.address) and ip_address(holder.address).is_loopback
-    except ValueError:
-        here = False
-    return "runs on the host of this control plane" if here else ""
-
-
-def until_words(until_s: float, now_s: float) -> str:
-    """A time to come, as a date and as the time that is left."""
-    left = max(0.0, until_s - now_s)
-    if left >= 2 * 86400:
-        words = f"in {left // 86400:.0f} days"
-    elif left >= 2 * 3600:
-        words = f"in {left // 3600:.0f} hours"
-    else:
-        words = f"in {max(1.0, left // 60):.0f} min"
-    iso = moment(until_s).iso
-    return f"{iso[:10]} {iso[11:16]} UTC, {words}"
-
-
-def progress_view(progress: Progress, *, then: str, now_s: float, address: str) -> ProgressView:
-    """How far a withdrawal is."""
-    holding = progress.still_holding(now_s)
-    return ProgressView(
-        moment(progress.since_s), round(progress.since_s * 1000), progress.agents, progress.fetched,
-        progress.clients, progress.dropped, then,
-        agent_rows(holding, now_s=now_s, address=address, most=NAMED), max(0, len(holding) - NAMED),
-    )  # fmt: skip
-
-
-def address_of(request: Asked) -> str:
-    """Where somebody asks from."""
-    return request.client.host if request.client is not None else ""
-
-
 def _agents_href(key: rows.ApiKeyRow) -> str:
     return f"/fleet?{urlencode({'tab': 'agents', 'q': f'key:{key.key_id}'})}"
 
@@ -314,7 +223,12 @@ async def _key_view(
         made=moment(row.created_ms / 1000),
         made_by=row.created_by,
         used=moment(None if used_ms is None else used_ms / 1000),
-        agents=agent_rows(holders, now_s=now_s, address=address),
+        agents=agent_rows(
+            holders,
+            now_s=now_s,
+            address=address,
+            refused=not (row.remote_config and organisation.remote_config),
+        ),
         more_agents=max(0, len(holders) - LISTED),
         asking=asking,
         agents_href=_agents_href(row),
@@ -445,7 +359,7 @@ async def live_key(
 ) -> Stream:
     """One API key, as it changes."""
     address = address_of(request)
-    parts = {name: macro("keys/_parts.html", name) for name in ("standing", "agents", "ways", "announcement")}
+    parts = {name: macro("keys/_parts.html", name) for name in ("standing", "agents", "announcement")}
 
     async def screen() -> Fragments:
         view = await _key_view(tenant, plane, principal, _get(tenant, key_id), address)
@@ -563,7 +477,7 @@ async def _danger(
         name=row.name,
         last4=row.last4,
         action=action,
-        own=own_sentences(asking, address),
+        own=own_sentences(asking, address, "uses this key", "use this key"),
         names=tuple(holder.hostname for holder in asking[:NAMED]),
         more=max(0, len(asking) - NAMED),
         agents=len(asking),
@@ -584,21 +498,6 @@ async def _danger(
         request, "keys/danger.html", title=title, view=view, principal=principal, tenant=tenant,
         status_code=409 if problem else 422 if wrong else 200,
     )  # fmt: skip
-
-
-def own_sentences(holders: Sequence[Holder], address: str, says: str = "uses this key") -> tuple[str, ...]:
-    """What must be said first: which of these agents are somebody's own."""
-    said: dict[str, list[str]] = {}
-    for holder in holders:
-        words = own_words(holder, address)
-        if words:
-            said.setdefault(words, []).append(holder.hostname)
-    return tuple(
-        f"The agent that {words} {says}: {names[0]}."
-        if len(names) == 1
-        else f"{len(names)} agents of which each {words}, {names[0]} among them: each {says}."
-        for words, names in said.items()
-    )
 
 
 HANDLERS = [

@@ -15,7 +15,7 @@ from sealwire.server.access import Principal
 from sealwire.server.api.guard import Asker, OwnTenant
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import forms
-from sealwire.server.ui.keys import (
+from sealwire.server.ui.holders import (
     NAMED,
     AgentRow,
     ProgressView,
@@ -128,7 +128,7 @@ async def _view(
         products=tuple(product.title for product in PRODUCTS.values()),
         asking=asking,
         progress=None if progress is None else _progress(progress, now_s, address),
-        holding=agent_rows(holding, now_s=now_s, address=address, most=NAMED),
+        holding=agent_rows(holding, now_s=now_s, address=address, refused=True, most=NAMED),
         more_holding=max(0, len(holding) - NAMED),
         wrong=wrong or {},
         problem=problem,
@@ -233,7 +233,7 @@ async def _danger(
         problem = problem or "Remote Configuration is off already."
     view = SwitchOffPage(
         name=row.name,
-        own=own_sentences(asking, address, "is one of them"),
+        own=own_sentences(asking, address, "is among them", "are among them"),
         names=tuple(holder.hostname for holder in asking[:NAMED]),
         more=max(0, len(asking) - NAMED),
         agents=len(asking),
