@@ -6,7 +6,7 @@ import asyncio
 from datetime import datetime
 from typing import assert_never
 
-from sealwire.server import concerns
+from sealwire.server import concerns, first_steps
 from sealwire.server import organisation as organisations
 from sealwire.server.concerns import Kind
 from sealwire.server.connection import Connection, Standing
@@ -35,8 +35,14 @@ _ICONS = {
 }
 
 
-async def view(tenant: Tenant, plane: ControlPlane, fleet: Fleet) -> HomePage:
-    """The home page as it is."""
+async def view(
+    tenant: Tenant, plane: ControlPlane, fleet: Fleet, *, leads_newcomers: bool = False
+) -> HomePage:
+    """The home page as it is.
+
+    Args:
+        leads_newcomers: Whether to lead to the first steps while they are not done.
+    """
     org_id = tenant.organisation.org_id
 
     def load() -> tuple[list[rows.AuditRow], list[rows.AlarmRow]]:
@@ -73,6 +79,7 @@ async def view(tenant: Tenant, plane: ControlPlane, fleet: Fleet) -> HomePage:
         summary=f"{len(fleet.clients)} clients, {failing} with a config error, "
         f"{len(found)} things need attention.",
         live_href="/live/home",
+        first_steps=await first_steps.progress(plane, tenant, fleet) if leads_newcomers else None,
     )
 
 

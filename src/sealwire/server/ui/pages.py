@@ -24,7 +24,8 @@ Watching: TypeAlias = NamedDependency[Viewers]
 @get("/", opt={"permission": "fleet_read"}, include_in_schema=False)
 async def show_home(request: Asked, principal: Asker, tenant: OwnTenant, plane: Plane) -> Response[str]:
     """How the fleet is, what needs attention, what was done last."""
-    view = await home.view(tenant, plane, await tenant.overview.glance())
+    newcomers = principal.may("agent_enroll")
+    view = await home.view(tenant, plane, await tenant.overview.glance(), leads_newcomers=newcomers)
     return page(
         request, "home/home.html", title="Home", view=view, principal=principal, tenant=tenant,
     )  # fmt: skip
@@ -35,11 +36,12 @@ async def live_home(tenant: OwnTenant, plane: Plane, viewers: Watching, principa
     """Home, as it changes."""
     parts = {
         name: macro("home/_parts.html", name)
-        for name in ("facts", "attention", "propagation", "changes", "trust", "announcement")
+        for name in ("first_steps", "facts", "attention", "propagation", "changes", "trust", "announcement")
     }
 
     async def screen() -> Fragments:
-        view = await home.view(tenant, plane, await tenant.overview.look())
+        newcomers = principal.may("agent_enroll")
+        view = await home.view(tenant, plane, await tenant.overview.look(), leads_newcomers=newcomers)
         return {name: part(view) for name, part in parts.items()}
 
     return viewers.stream(screen)

@@ -7,7 +7,6 @@ everything was there before the page was first seen.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,9 +23,8 @@ from sealwire.server.api.guard import Asker, OwnTenant, Plane
 from sealwire.server.api.install import DEFAULT_KEY_NAME, make_command
 from sealwire.server.connection import Connection
 from sealwire.server.control_plane import ControlPlane
+from sealwire.server.first_steps import HERE
 from sealwire.server.overview import AgentLine, Fleet
-from sealwire.server.protect import DATA, FEATURES
-from sealwire.server.store import protect as store
 from sealwire.server.store import rows
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import forms
@@ -42,9 +40,7 @@ ENROLL = {"permission": "agent_enroll"}
 #: An address nobody has: reserved for examples, and among the visitors of the sample shop.
 EXAMPLE = "203.0.113.7"
 SHOWN = 3
-NAGS_FOR_S = 30 * 86400.0
 _KEY_ID = re.compile(r"[0-9a-f]{12}", re.ASCII)
-_HERE = (Connection.CONNECTED, Connection.PENDING, Connection.DEGRADED)
 
 #: Language, what brings the tracer, how an application is started with it.
 TRACERS: tuple[tuple[str, str, str], ...] = (
@@ -219,7 +215,7 @@ async def _view(
     newest = blocked[0] if blocked else None
     uptake = tenant.uptakes.of(fleet).get(newest.config.config_id) if newest is not None else None
     agents = sorted(fleet.agents, key=lambda line: -line.first_seen_s)
-    connected = [line for line in agents if line.state in _HERE]
+    connected = [line for line in agents if line.state in HERE]
     steps = _steps(
         ("Connect an agent", bool(connected)),
         ("Start an application with a tracer", bool(here)),
@@ -287,33 +283,6 @@ def _with_key(tenant: Tenant, lines: Iterable[AgentLine], key: rows.ApiKeyRow) -
         session = sessions.get(line.agent_id)
         if session is not None and session.key_id == key.key_id:
             yield _agent(line)
-
-
-# For Home ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far an organisation has come, for pages that lead here."""
-
-    done: int
-    total: int
-
-
-async def progress(plane: ControlPlane, tenant: Tenant, fleet: Fleet) -> Progress | None:
-    """How far the first steps are; None once all are done, or after a month of doing without."""
-    organisation = tenant.organisation
-    if plane.now_ms() / 1000 - organisation.created_ms / 1000 > NAGS_FOR_S:
-        return None
-
-    def load() -> frozenset[str]:
-        with plane.database.read() as c:
-            return store.products_ever(c, organisation.org_id)
-
-    used = await asyncio.to_thread(load)
-    connected = any(line.state in _HERE or line.director_version for line in fleet.agents)
-    facts = (connected, bool(fleet.clients), FEATURES in used, DATA in used)
-    return None if all(facts) else Progress(sum(facts), len(facts))
 
 
 HANDLERS = [show_start, make, live_start]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sealwire.errors import Problem
 from sealwire.server.connection import REMEDIES, Connection, Standing
 from sealwire.server.explain import DeliveryState
+from sealwire.server.first_steps import Progress
 from sealwire.server.ui.charts import Histogram
 from sealwire.server.ui.tables import Heading
 
@@ -148,7 +149,7 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class HomePage:
-    """What is, what needs attention, what was done."""
+    """What is, what needs attention, what was done; ``first_steps`` for newcomers only."""
 
     organisation: str
     facts: tuple[Fact, ...]
@@ -162,6 +163,7 @@ class HomePage:
     agents: int
     summary: str
     live_href: str
+    first_steps: Progress | None
 
 
 # Fleet --------------------------------------------------------------------------------------------------
