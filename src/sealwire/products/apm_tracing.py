@@ -192,7 +192,7 @@ _LIB_CONFIG = Record(
         "library_version": OrNull(Text(max_length=32)),
         **{key: OrNull(shape) for key, shape in _LIB_SETTINGS.items()},
     },
-    says="Settings; null says nothing.",
+    says="What is not set stays as it is in the application; null says the same.",
 )
 _SDK_CONFIG = Record(
     required={
@@ -386,7 +386,7 @@ PRODUCT = Product(
     merger=_merge,
     warner=_worth_knowing,
     sticker=_sticky_values,
-    minimum_versions={"python": "2.21.11", "node": "5.120.0"},
+    beginning={"lib_config": {}},
     labels={
         _LIB: "Tracer settings",
         "$.sdk_config": "Environment variables",

@@ -112,7 +112,6 @@ PRODUCT = Product(
     },
     comparer=_repeated,
     warner=_missing_actions,
-    minimum_versions={"python": "2.21.11", "node": "5.120.0"},
     labels={"$.rules_override": "Overrides", "$.rules_override[].rules_target": "Rules"},
     capability={
         "$.exclusions": 4,

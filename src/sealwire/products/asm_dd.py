@@ -102,7 +102,7 @@ PRODUCT = Product(
     },
     comparer=_repeated,
     warner=_worth_knowing,
-    minimum_versions={"python": "2.21.11", "node": "5.120.0"},
+    beginning={"version": "2.2", "rules": [{"tags": {"type": ""}, "conditions": [{}]}]},
     labels={"$.rules_compat": "Rules that tag traces", "$.rules_compat[]": "Rule that tags traces"},
     capability={"$.rules": 3, "$.rules_compat": 43},
 )

@@ -58,8 +58,8 @@ PRODUCT = Product(
     example={"asm": {"enabled": True}},
     merger=_merge,
     gives_up_first=frozenset({"node"}),
-    minimum_versions={"python": "2.21.11", "node": "5.120.0"},
     rare=frozenset({"$.api_security"}),
+    beginning={"asm": {}},
     labels={
         "$.asm": "App and API Protection",
         "$.asm.enabled": "App and API Protection",

@@ -115,13 +115,12 @@ class Product:
         sticker: Settings that some tracers keep after their file has gone.
         gives_up_first: Languages whose tracer must lose a file before it may get one at another path:
             taking both in one update, it drops what other products gave it and does not say so (ADR 3).
-        minimum_versions: Language -> oldest tracer version seen to work; a language that is missing was
-            read, not run.
         capability: JSON path of a setting -> the capability bit of clients that have it. For
             explanations: delivery must not depend on it, older Python hides bits it honours.
         labels: What people call a member, by its place: its JSON path with ``[]`` for any index, such as
             ``$.rules_data[].data``; ``label`` makes one of the key where none stands here. The label of a
             place that ends in ``[]`` is for one element of the list.
+        beginning: What the form of a new config begins with; what is required where it is empty.
         rare: Places of members that are hardly ever set; the form tucks them away.
         teller: Says in words what the change of the member at a place means, when there are better ones than
             "label before → after"; None: there are not. An absent member is None.
@@ -138,9 +137,9 @@ class Product:
     warner: Compare = _nothing
     sticker: Sticky = _nothing_sticks
     gives_up_first: frozenset[str] = frozenset()
-    minimum_versions: Mapping[str, str] = field(default_factory=dict)
     capability: Mapping[str, int] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    beginning: Payload = field(default_factory=dict)
     rare: frozenset[str] = frozenset()
     teller: Tell = _nothing_to_tell
     reads: str

@@ -10,16 +10,13 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 
-from sealwire.products import PRODUCTS, ClientFacts
+from sealwire.server import support
 from sealwire.server.explain import DeliveryState, FileState
 from sealwire.server.store.rows import ApiKeyRow
-from sealwire.server.targeting import Targeting
 from sealwire.wire.inventory import RemoteConfig, Service
 
 HEARD_WITHIN_S = 90.0  # or three poll intervals, if that is longer
-LEAST_AGENT = "7.41.1"  # the first open-source Agent with Remote Configuration
 OFFLINE_AFTER_S = 600.0
 PENDING_TOO_LONG_S = 300.0
 
@@ -111,8 +108,8 @@ def client_standing(
         if file.state is DeliveryState.IN_STEP:
             continue
         (failed if file.state is DeliveryState.FAILED else pending).append(file)
-        needed = PRODUCTS[file.product].minimum_versions.get(language) if file.product in PRODUCTS else None
-        if needed and _older_than(tracer_version, needed):
+        needed = support.least(file.product, language)
+        if needed and support.is_older(tracer_version, needed):
             return Standing(
                 Connection.UNSUPPORTED,
                 f"{file.product} needs {needed}, this is {tracer_version or 'unknown'}",
@@ -198,8 +195,8 @@ def agent_standing(
         told_age_s: Since that inventory.
         known_for_s: Since it was first seen.
     """
-    if version.startswith(("6.", "7.")) and _older_than(version, LEAST_AGENT):
-        return Standing(Connection.UNSUPPORTED, f"{LEAST_AGENT} is needed, this is {version}")
+    if version.startswith(("6.", "7.")) and support.is_older(version, support.LEAST_AGENT):
+        return Standing(Connection.UNSUPPORTED, f"{support.LEAST_AGENT} is needed, this is {version}")
     if barred is not None:
         return barred
     if age_s > heard_within_s and told is not None and told_age_s <= OFFLINE_AFTER_S:
@@ -257,8 +254,3 @@ def _silence(age_s: float, heard_within_s: float, error: str, remote_config: boo
     if age_s > heard_within_s:
         return Standing(Connection.ERROR, "it stopped asking for configs")
     return None
-
-
-@lru_cache(maxsize=4096)
-def _older_than(reported: str, minimum: str) -> bool:
-    return Targeting(tracer_version=f"<{minimum}").matches(ClientFacts(client_id="", tracer_version=reported))

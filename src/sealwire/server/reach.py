@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
 from sealwire.products import ClientFacts, Product, wording
 from sealwire.products.schema import at
+from sealwire.server import support
 from sealwire.server.connection import Connection
 from sealwire.server.targeting import Targeting
 from sealwire.server.tenant import Tenant
@@ -26,6 +27,7 @@ from sealwire.server.tenant import Tenant
 MAX_CLIENTS = 50  # named; all are counted
 MAX_GROUPS = 50
 MAX_BESIDE = 20
+MAX_FINDINGS = 5
 _PATIENCE = 2_000  # other configs that are looked at
 
 _ALWAYS = ("service", "env", "language", "tracer_version", "products")
@@ -136,20 +138,6 @@ class Reach:
     cautions: tuple[Caution, ...]
 
 
-TooOld = Callable[[Product, Mapping[str, object] | None, Sequence[ClientFacts]], Sequence[ClientFacts]]
-
-
-def older_than_needed(
-    product: Product, payload: Mapping[str, object] | None, clients: Sequence[ClientFacts]
-) -> Sequence[ClientFacts]:
-    """Clients whose tracer is older than the oldest that takes the product."""
-    oldest = {
-        language: Targeting(tracer_version=f"<{version}")
-        for language, version in product.minimum_versions.items()
-    }
-    return [one for one in clients if one.language in oldest and oldest[one.language].matches(one)]
-
-
 def reach(
     product: Product,
     targeting: Targeting,
@@ -158,7 +146,6 @@ def reach(
     payload: Mapping[str, object] | None = None,
     present: Targeting | None = None,
     others: Iterable[Other] = (),
-    too_old: TooOld = older_than_needed,
 ) -> Reach:
     """Work out who gets a config.
 
@@ -198,7 +185,9 @@ def reach(
             for field, value in fields.items()
         ),
     ]
-    behind = _too_old(product, payload, now, too_old)
+    findings = support.too_old(product.name, payload, [one for _, clients in now for one in clients])
+    old = {(one.language, one.tracer_version) for finding in findings for one in finding.clients}
+    behind = [kind for kind in now if (kind[0].language, kind[0].tracer_version) in old]
     beside = _beside(payload, targeting, now, rivals) if payload is not None else ()
     getting = _clients(now)
     return Reach(
@@ -212,9 +201,7 @@ def reach(
         rules=tuple(rules),
         beside=beside,
         cautions=tuple(
-            _cautions(
-                product, targeting, getting, len(population), rules[0], _clients(behind), beside, payload
-            )
+            _cautions(product, targeting, getting, len(population), rules[0], findings, beside, payload)
         ),
     )
 
@@ -280,13 +267,6 @@ def _words(field: str, value: object) -> str:
     return f"{_ASKED[field]} {value}"
 
 
-def _too_old(
-    product: Product, payload: Mapping[str, object] | None, kinds: Sequence[_Kind], decide: TooOld
-) -> list[_Kind]:
-    old = {id(facts) for facts in decide(product, payload, [facts for facts, _ in kinds])}
-    return [kind for kind in kinds if id(kind[0]) in old]
-
-
 # Configs that say something of the same ---------------------------------------------------------------
 
 
@@ -331,7 +311,7 @@ def _cautions(
     now: Clients,
     population: int,
     asks: RuleEffect,
-    too_old: Clients,
+    findings: Sequence[support.Finding],
     beside: Sequence[Beside],
     payload: Mapping[str, object] | None,
 ) -> Iterable[Caution]:
@@ -354,16 +334,8 @@ def _cautions(
             f"This is for the whole organisation: {wording.counted(now.count, 'client')} now, "
             "and every one that comes.",
         )
-    if too_old.count:
-        where = ", ".join(
-            f"{group.count:,} × {group.service or '(no service)'} ({group.language})"
-            for group in too_old.groups[:3]
-        )
-        yield Caution(
-            "too_old",
-            f"{wording.counted(too_old.count, 'client')} of them "
-            f"{'is' if too_old.count == 1 else 'are'} too old to take it: {where}. Upgrade their tracers.",
-        )
+    for finding in findings[:MAX_FINDINGS]:
+        yield Caution("too_old", finding.words)
     mine = set(_settings(payload)) if payload is not None else set()
     for other in beside:
         if not other.wins and other.clients == now.count and mine <= set(other.settings):

@@ -89,7 +89,8 @@ def test_clients_that_are_too_old_are_told_before() -> None:
 
     assert (found.now.count, found.too_old.count) == (3, 1)
     assert found.cautions[0].words == (
-        "1 client of them is too old to take it: 1 × shop (python). Upgrade their tracers."
+        "1 of 3 clients it is aimed at is older than Python 2.21.11 and may ignore it "
+        "(Sampling, tags and tracing of a service): nothing older was tried."
     )
 
 
