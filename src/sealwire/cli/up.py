@@ -36,6 +36,8 @@ from sealwire.errors import SealwireError, SettingsError
 SERVER_READY = "sealwire server ready on "
 AGENT_READY = "sealwire agent ready"
 READY_TIMEOUT_S = 60.0
+# The control plane says this while it has no user: the link works once.
+_FIRST_LINK = re.compile(r"Open this once\b.*: (https?://\S+)")
 _API_KEY_LINE = re.compile(r"^api_key: '([^']+)'$", re.MULTILINE)
 # Longer names do not fit into a socket address.
 MAX_SOCKET_PATH = 100
@@ -165,7 +167,9 @@ def _start(children: Children, places: Places, arguments: argparse.Namespace, se
         output.flush()
         if not children.wait_until(lambda: _shop_is_seen(api, since_s=opened_s), timeout_s=READY_TIMEOUT_S):
             output.note(f"The shop's tracer was not seen yet; the logs are in {places.logs}.")
-    for line in what_now(places, chosen, session.environ, has_shop=not arguments.no_shop):
+    first_link = next((found[1] for line in server.tail if (found := _FIRST_LINK.search(line))), "")
+    has_shop = not arguments.no_shop
+    for line in what_now(places, chosen, session.environ, has_shop=has_shop, first_link=first_link):
         output.say(line)
     output.flush()
 
@@ -325,8 +329,14 @@ def _live_key(places: Places, api: AdminApi) -> str:
     return made.key
 
 
-def what_now(places: Places, chosen: Path, environ: Mapping[str, str], *, has_shop: bool) -> list[str]:
-    """What a newcomer can do next, as commands to paste."""
+def what_now(
+    places: Places, chosen: Path, environ: Mapping[str, str], *, has_shop: bool, first_link: str = ""
+) -> list[str]:
+    """What a newcomer can do next: the page to open, and commands to paste.
+
+    Args:
+        first_link: Makes the first user; empty when there is one.
+    """
     sealwire = command_name(environ)
     lines = [
         "",
@@ -336,7 +346,13 @@ def what_now(places: Places, chosen: Path, environ: Mapping[str, str], *, has_sh
     ]
     if has_shop:
         lines.append(f"  shop           {places.shop_url}")
-    lines += [f"  logs           {places.logs}", "", "In a second terminal:"]
+    lines += [f"  logs           {places.logs}", ""]
+    if first_link:
+        lines += ["Open this once in a browser, to set your password and begin:", f"  {first_link}"]
+    else:
+        lines += ["Open it in a browser:", f"  {places.server_url}"]
+    lines += ["  (It asks about the certificate: that is of a private CA, made on this machine.)", ""]
+    lines.append("Or the same in a second terminal:")
     if chosen != profiles.default_path(environ):
         lines.append(f"  export SEALWIRE_PROFILE={shlex.quote(str(chosen))}")
     lines.append(f"  {sealwire} client list")

@@ -139,7 +139,7 @@ async def serve(plane: ControlPlane) -> None:
             _welcome(plane)
         first_run = plane.first_run_url()
         if first_run is not None:
-            print(f"Open once, to make the first user: {first_run}", flush=True)  # noqa: T201
+            print(f"Open this once, to set your password and begin: {first_run}", flush=True)  # noqa: T201
         print(f"sealwire server ready on {plane.url}", flush=True)  # noqa: T201 - the line people wait for
         await stopping.wait()
         log.info("stopping")
@@ -212,7 +212,6 @@ def _welcome(plane: ControlPlane) -> None:
         if plane.tls
         else "  certificate    your own, or none",
         f"  command line   {profile}  (administrator's application key inside)",
-        "Next: sealwire key create --name my-agents --remote-config on",
     ]
     print("\n".join(made), flush=True)  # noqa: T201 - said once, to whoever started it
 

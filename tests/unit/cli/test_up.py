@@ -297,6 +297,18 @@ def test_what_now_names_the_ports_in_use(tmp_path: Path) -> None:
     assert "http://127.0.0.1:8081/" in text
 
 
+def test_what_now_gives_the_link_of_the_first_user_or_the_plain_address(tmp_path: Path) -> None:
+    places = Places(tmp_path, 8444, 8127, 8081)
+    link = "https://127.0.0.1:8444/join/abc"
+
+    first = up.what_now(places, tmp_path, {"HOME": "/"}, has_shop=True, first_link=link)
+    later = up.what_now(places, tmp_path, {"HOME": "/"}, has_shop=True)
+
+    assert f"  {link}" in first
+    assert not any("/join/" in line for line in later)
+    assert later.count("  https://127.0.0.1:8444") == 1
+
+
 def test_the_childrens_environment_has_nobody_elses_settings() -> None:
     environ = up.child_environment(
         {"PATH": "/bin", "DD_API_KEY": "x", "DD_SITE": "y", "SEALWIRE_URL": "z", "HOME": "/h"}
