@@ -23,6 +23,7 @@ from sealwire.server.store import tables as t
 
 _PENDING = "sealwire_audit"
 BATCH = 2000
+SIZED = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,9 +377,11 @@ def head(c: sa.Connection, org_id: int) -> Head | None:
 
 
 def size(c: sa.Connection, org_id: int) -> int:
-    """About how many characters the events of an organisation take."""
-    a = t.audit_events.c
+    """About how many bytes the events of an organisation take, by the newest of them."""
+    e = t.audit_events.c
     length = sa.func.length
-    each = length(a.summary) + length(a.detail) + length(a.context) + 250
-    total = c.execute(sa.select(sa.func.sum(each)).where(a.org_id == org_id)).scalar_one_or_none()
-    return int(total or 0)
+    each = (length(e.summary) + length(e.detail) + length(e.context) + 250).label("bytes")
+    newest = sa.select(each).where(e.org_id == org_id).order_by(e.id.desc()).limit(SIZED).subquery()
+    average = c.execute(sa.select(sa.func.avg(newest.c.bytes))).scalar_one_or_none()
+    end = head(c, org_id)
+    return int(float(average or 0) * (0 if end is None else max(0, end.events)))

@@ -34,9 +34,12 @@ NAVIGATION: tuple[tuple[str, str, str, str, str], ...] = (
     ("", "Fleet", "/fleet", "network", "fleet_read"),
     ("Configure", "Configs", "/configs", "file-json", "rc_config_read"),
     ("Configure", "Protect", "/protect", "shield", "appsec_protect_read"),
+    ("Configure", "Support matrix", "/support", "table", "fleet_read"),
+    ("Watch", "Audit trail", "/audit", "scroll-text", "audit_logs_read"),
     ("Organisation", "API keys", "/keys", "key-round", "api_keys_read"),
     ("Organisation", "Webhooks", "/webhooks", "webhook", "webhooks_read"),
     ("Organisation", "Settings", "/settings", "settings", "org_management"),
+    ("Organisation", "Trust", "/trust", "shield-check", "rc_keys_read"),
     ("Organisation", "Guide", "/guide", "book-open", "signed_in"),
 )
 

@@ -28,12 +28,14 @@ from sealwire.server.ui import (
     sign_in,
     single_sign_on,
     start,
+    support,
     trust,
     webhooks,
 )
 
 _GUARDED = (
-    account, agent, config_form, configs, guide, keys, pages, protect, resume, settings, start, webhooks,
+    account, agent, audit, config_form, configs, guide, keys, pages, protect, resume, settings, start,
+    support, trust, webhooks,
 )  # fmt: skip
 _OPEN = (pages, join, sign_in, single_sign_on, install)
 

@@ -1,0 +1,409 @@
+"""The audit trail: found, unfolded, verified, exported."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from urllib.parse import urlencode
+
+import orjson
+from litestar import MediaType, Request, Response, get, post
+from litestar.params import FromPath
+from litestar.response import Redirect, Stream
+
+from sealwire.errors import InvalidChangeError, Problem, UnavailableError
+from sealwire.products import PRODUCTS
+from sealwire.server import audit
+from sealwire.server.access import Principal
+from sealwire.server.api import audit as api
+from sealwire.server.api.guard import Asker, OwnTenant, Plane
+from sealwire.server.control_plane import ControlPlane
+from sealwire.server.store import audit as store
+from sealwire.server.store import configs, rows
+from sealwire.server.store.audit import Criteria, Sought
+from sealwire.server.tenant import Tenant
+from sealwire.server.trail import Checked
+from sealwire.server.ui import config_history, forms
+from sealwire.server.ui.config_history import DiffLine
+from sealwire.server.ui.filters import Field, Grammar
+from sealwire.server.ui.render import has_page, macro, moment, page
+from sealwire.server.ui.views import Link, Moment, Status
+
+Asked: TypeAlias = Request[Any, Any, Any]
+READ, WRITE = {"permission": "audit_logs_read"}, {"permission": "audit_logs_write"}
+
+PAGE_ROWS = 50
+OWN_PARAMETERS = ("q", "from", "until", "before", "after")
+MAX_DETAIL_CHARS = 8000
+
+FIELDS: Grammar[rows.AuditRow] = Grammar(
+    actor=Field(lambda row: (row.actor,), is_name=True),
+    action=Field(lambda row: (row.action,)),
+    asset=Field(lambda row: (row.subject,), is_name=True),
+    address=Field(lambda row: (row.context.get("address", ""),)),
+    request=Field(lambda row: (row.context.get("request_id", ""),)),
+)
+_COLUMNS = {"asset": "subject"}
+_TONES: Mapping[str, tuple[str, str]] = {
+    "created": ("ok", "plus"),
+    "modified": ("info", "pencil"),
+    "deleted": ("mute", "trash-2"),
+    "refused": ("bad", "shield-off"),
+    "signed": ("info", "shield-check"),
+    "exported": ("wait", "download"),
+    "restored": ("wait", "rotate-ccw"),
+}
+_ACTORS: Mapping[str, tuple[str, str]] = {
+    audit.USER: ("user", "Signed in"),
+    audit.APPLICATION_KEY: ("key-round", "Application key"),
+    audit.API_KEY: ("key-round", "API key"),
+    audit.SERVICE: ("server", "This server"),
+    audit.COMMAND_LINE: ("terminal", "Command line on the server"),
+    audit.NOBODY: ("circle-help", "Not signed in"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """One event.
+
+    Attributes:
+        asset: What it was done to; leads there where there is a page.
+        times: How often it happened, when equal ones were counted together.
+        facts: Everything else that is known of it: words and value.
+        detail: As it was stored, JSON.
+        change_href: What it changed, to be looked up when somebody unfolds it; empty when there is nothing.
+    """
+
+    id: int
+    href: str
+    status: Status
+    actor: str
+    actor_icon: str
+    actor_kind: str
+    summary: str
+    action: str
+    asset: Link
+    address: str
+    at: Moment
+    times: int
+    facts: tuple[tuple[str, str], ...]
+    detail: str
+    change_href: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeView:
+    """What an event changed of a config.
+
+    Attributes:
+        words: What it means, a line each.
+        missing: Why it is not shown; empty when it is.
+    """
+
+    words: tuple[str, ...]
+    diff: tuple[DiffLine, ...]
+    too_long: bool
+    missing: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChainView:
+    """Whether the trail is what was written.
+
+    Attributes:
+        at: When it was verified last.
+        text: What came of it.
+        head: The hash of the last event now.
+        size: Of all events, in words.
+    """
+
+    status: Status
+    at: Moment
+    text: str
+    events: int
+    head: str
+    size: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """The trail as far as an address asks for it."""
+
+    chain: ChainView
+    query: str
+    begin: str
+    until: str
+    problems: tuple[Problem, ...]
+    fields: tuple[str, ...]
+    events: tuple[EventRow, ...]
+    is_filtered: bool
+    previous_href: str | None
+    next_href: str | None
+    export_hrefs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """One event, and what it changed."""
+
+    event: EventRow
+    change: ChangeView | None
+
+
+# Pages --------------------------------------------------------------------------------------------------
+
+
+@get("/audit", opt=READ, include_in_schema=False)
+async def show_audit(request: Asked, principal: Asker, tenant: OwnTenant, plane: Plane) -> Response[str]:
+    """Who did what, newest first."""
+    view = await _view(plane, tenant, principal, dict(request.query_params))
+    return page(
+        request, "audit/audit.html", title="Audit trail", view=view, principal=principal, tenant=tenant
+    )
+
+
+@post("/audit/verify", opt=READ, include_in_schema=False)
+async def verify(tenant: OwnTenant, plane: Plane) -> Redirect:
+    """Verify the chain now."""
+    try:
+        checked = await asyncio.to_thread(plane.trail.verify, tenant.organisation.org_id)
+    except UnavailableError as error:
+        return forms.went("/audit", error.public)
+    if checked.verdict.found is not None:
+        return forms.went("/audit")
+    return forms.went("/audit", f"{checked.verdict.events} events are as they were written.")
+
+
+@get("/audit/export", opt=WRITE, include_in_schema=False)
+async def export(request: Asked, principal: Asker, tenant: OwnTenant, plane: Plane) -> Stream:
+    """The trail as a file, as far as the filter goes."""
+    query = dict(request.query_params)
+    criteria, problems = _criteria(query)
+    if problems:
+        raise InvalidChangeError("This filter cannot be used.", problems=problems)
+    return await api.export(plane, tenant, principal, query.get("format", ""), criteria)
+
+
+@get("/audit/{event_id:str}", opt=READ, include_in_schema=False)
+async def show_event(
+    request: Asked, event_id: FromPath[str], principal: Asker, tenant: OwnTenant, plane: Plane
+) -> Response[str]:
+    """One event."""
+    row = await api.load_one(plane, tenant, event_id)
+    view = EventPage(_event(row), await _change(plane, tenant, principal, row))
+    return page(
+        request, "audit/event.html", title=f"Event {row.id}", view=view, principal=principal, tenant=tenant
+    )
+
+
+@get("/audit/{event_id:str}/change", opt=READ, include_in_schema=False)
+async def show_change(
+    event_id: FromPath[str], principal: Asker, tenant: OwnTenant, plane: Plane
+) -> Response[str]:
+    """What an event changed, for the row that was unfolded."""
+    row = await api.load_one(plane, tenant, event_id)
+    change = await _change(plane, tenant, principal, row)
+    html = "" if change is None else macro("audit/_parts.html", "change")(change)
+    return Response(html, media_type=MediaType.HTML)
+
+
+HANDLERS = [show_audit, verify, export, show_event, show_change]
+
+
+# Views --------------------------------------------------------------------------------------------------
+
+
+def _criteria(query: Mapping[str, str]) -> tuple[Criteria, tuple[Problem, ...]]:
+    asked = FIELDS.parse(query.get("q", ""))
+    problems = list(asked.problems)
+    try:
+        times = api.criteria_of({}, query.get("from"), query.get("until"))
+    except InvalidChangeError as error:
+        times = Criteria()
+        problems += error.problems
+    sought = tuple(
+        Sought(_COLUMNS.get(term.name, term.name), term.values, term.negated) for term in asked.terms
+    )
+    return Criteria(sought, times.from_ms, times.until_ms), tuple(problems)
+
+
+async def _view(
+    plane: ControlPlane, tenant: Tenant, principal: Principal, query: Mapping[str, str]
+) -> AuditPage:
+    given = {name: query[name] for name in OWN_PARAMETERS if query.get(name)}
+    criteria, problems = _criteria(given)
+    before, after = _place(given.get("before")), _place(given.get("after"))
+    found: list[rows.AuditRow] = []
+    if not problems:
+        found = await api.load(plane, tenant, criteria, limit=PAGE_ROWS + 1, before=before, after=after)
+    more = len(found) > PAGE_ROWS
+    if after is not None:
+        found = found[-PAGE_ROWS:]
+    else:
+        found = found[:PAGE_ROWS]
+    newer = more if after is not None else before is not None
+    older = True if after is not None else more
+    kept: dict[str, str] = {name: given[name] for name in ("q", "from", "until") if name in given}
+    return AuditPage(
+        chain=await _chain(plane, tenant),
+        query=given.get("q", ""),
+        begin=given.get("from", ""),
+        until=given.get("until", ""),
+        problems=problems,
+        fields=tuple(FIELDS.fields),
+        events=tuple(_event(row) for row in found),
+        is_filtered=criteria != store.EVERYTHING,
+        previous_href=_href(kept, after=str(found[0].id)) if newer and found else None,
+        next_href=_href(kept, before=str(found[-1].id)) if older and found else None,
+        export_hrefs=tuple(
+            (words, "/audit/export?" + urlencode({**kept, "format": form}))
+            for form, words in (("jsonl", "JSON lines"), ("csv", "CSV"))
+        )
+        if principal.may("audit_logs_write")
+        else (),
+    )
+
+
+def _place(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 16 else None
+
+
+def _href(kept: Mapping[str, str], **more: str) -> str:
+    return f"/audit?{urlencode({**kept, **more}, safe=':,')}"
+
+
+async def _chain(plane: ControlPlane, tenant: Tenant) -> ChainView:
+    org_id = tenant.organisation.org_id
+
+    def load() -> tuple[int, str, int]:
+        with plane.database.read() as c:
+            head = store.head(c, org_id)
+            return (0, "", 0) if head is None else (head.events, head.sha256, store.size(c, org_id))
+
+    events, head, size = await asyncio.to_thread(load)
+    checked = plane.trail.checked.get(org_id)
+    status, text = _verdict(checked, events)
+    at = moment(None if checked is None else checked.at_ms / 1000)
+    return ChainView(status, at, text, events, head, _bytes(size))
+
+
+def _verdict(checked: Checked | None, events: int) -> tuple[Status, str]:
+    if checked is None:
+        return Status("Not verified yet", "mute", "clock"), "The first verification is soon after the start."
+    verdict = checked.verdict
+    if verdict.found is not None:
+        return Status("Broken", "bad", "triangle-alert"), verdict.found.text
+    since = events - verdict.events
+    text = f"Every event up to number {verdict.events} is as it was written"
+    if not checked.complete:
+        text += "; the rest is for `sealwire audit verify` on the server"
+    elif since:
+        text += f"; {since} {'is' if since == 1 else 'are'} newer"
+    return Status("Holds", "ok", "shield-check"), text + "."
+
+
+def _bytes(count: int) -> str:
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"about {count / size:.1f} {unit}"
+    return f"about {count} bytes"
+
+
+def _event(row: rows.AuditRow) -> EventRow:
+    known = audit.described(row.action, row.detail)
+    tone, icon = _TONES.get(known.action, ("info", "activity"))
+    said = row.context
+    actor_icon, actor_kind = _ACTORS.get(said.get("actor_type", ""), ("circle-help", ""))
+    addresses = row.detail.get("addresses")
+    listed = [str(one) for one in addresses] if isinstance(addresses, list) else []
+    times = row.detail.get("count", 1)
+    facts = (
+        ("Event", str(row.id)),
+        ("Action", row.action),
+        ("In Datadog's words", f"{known.name}: {known.asset_type} {known.action}"),
+        ("By", " ".join(part for part in (actor_kind, said.get("actor_id", "")) if part)),
+        ("From", ", ".join(listed) or said.get("address", "")),
+        ("With", said.get("user_agent", "")),
+        ("Request", " ".join(part for part in (said.get("method", ""), said.get("path", "")) if part)),
+        ("Request id", said.get("request_id", "")),
+        ("Reason", str(row.detail.get("comment", ""))),
+        ("Hash", row.sha256 or "none: it was written past the chain"),
+        ("Hash before", row.prev_sha256 or ""),
+    )
+    detail = orjson.dumps(row.detail, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()
+    if len(detail) > MAX_DETAIL_CHARS:
+        detail = detail[:MAX_DETAIL_CHARS] + f"\n… {len(detail) - MAX_DETAIL_CHARS} characters more"
+    href = f"/audit/{row.id}"
+    return EventRow(
+        id=row.id,
+        href=href,
+        status=Status(known.action.replace("_", " "), tone, icon),
+        actor=row.actor,
+        actor_icon=actor_icon,
+        actor_kind=actor_kind,
+        summary=row.summary,
+        action=row.action,
+        asset=_asset(row.subject),
+        address=listed[0] if listed else said.get("address", ""),
+        at=moment(row.at_ms / 1000),
+        times=times if isinstance(times, int) else 1,
+        facts=tuple((words, value) for words, value in facts if value),
+        detail="" if detail == "{}" else detail,
+        change_href=f"{href}/change" if _revisions(row) is not None else "",
+    )
+
+
+def _asset(subject: str) -> Link:
+    kind, _, name = subject.partition(" ")
+    if kind == "config" and name and has_page("/configs"):
+        return Link(subject, f"/configs/{name}")
+    if kind in ("key",) and has_page("/keys"):
+        return Link(subject, f"/keys/{name}")
+    if kind in ("director", "config") and name == "repository" and has_page("/trust"):
+        return Link(subject, "/trust")
+    return Link(subject)
+
+
+def _revisions(row: rows.AuditRow) -> tuple[str, int, int | None] | None:
+    """Config, revision after and revision before, of an event that is of a config."""
+    kind, _, config_id = row.subject.partition(" ")
+    after, before = row.detail.get("after"), row.detail.get("before")
+    if kind != "config" or not row.action.startswith("config.") or not isinstance(after, dict):
+        return None
+    number = after.get("revision")
+    earlier = before.get("revision") if isinstance(before, dict) else None
+    if not isinstance(number, int) or not (earlier is None or isinstance(earlier, int)):
+        return None
+    return config_id, number, earlier
+
+
+async def _change(
+    plane: ControlPlane, tenant: Tenant, principal: Principal, row: rows.AuditRow
+) -> ChangeView | None:
+    found = _revisions(row)
+    if found is None:
+        return None
+    config_id, number, earlier = found
+    product = str(row.detail.get("product", ""))
+    if product in PRODUCTS and not principal.may(PRODUCTS[product].reads):
+        return ChangeView((), (), False, f"Your role does not show configs of {product}.")
+
+    def compare() -> ChangeView:
+        with plane.database.read() as c:
+            org_id = tenant.organisation.org_id
+            new = configs.revision(c, org_id, config_id, number)
+            old = None if earlier is None else configs.revision(c, org_id, config_id, earlier)
+        if new is None or (earlier is not None and old is None):
+            return ChangeView((), (), False, "The revision is not in the history of the config.")
+        after = config_history.of_revision(new)
+        before = None if old is None else config_history.of_revision(old)
+        if new.state == "retired":
+            return ChangeView(("It was retired: its values went back everywhere",), (), False, "")
+        words = config_history.words(product, before, after)
+        lines, too_long = ((), False) if before is None else config_history.diff(before, after)
+        return ChangeView(words, lines, too_long, "")
+
+    return await asyncio.to_thread(compare)
