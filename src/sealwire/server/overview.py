@@ -20,6 +20,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
+from sealwire.errors import SealwireError
 from sealwire.products import ClientFacts
 from sealwire.server.connection import (
     CONNECTED,
@@ -41,8 +44,12 @@ if TYPE_CHECKING:
     from sealwire.server.tenant import Tenant
     from sealwire.server.views import View
 
+log = structlog.get_logger()
+
 FRESH_FOR_S = 0.8
-GLANCE_S = 4.0
+WARM_EVERY_S = 5.0
+GLANCE_S = 6.0
+WATCHED_FOR_S = 600.0
 AGENTS_EVERY_S = 15.0
 OTHERS_EVERY_S = 15.0
 SERVICES_EVERY_S = 2.0
@@ -179,6 +186,7 @@ class Overview:
         self._others: dict[str, tuple[rows.ClientRow, dict[str, rows.DeliveryRow]]] = {}
         self._agents_read_at = self._others_read_at = 0.0
         self._last: Fleet | None = None
+        self._glanced_at = 0.0
         self._refreshing: asyncio.Task[Fleet] | None = None
         self._saved_ms: dict[str, int] = {}  # by path, of the present publication
         self._known: dict[str, rows.ClientRow] = {}
@@ -188,12 +196,30 @@ class Overview:
 
     async def glance(self) -> Fleet:
         """The fleet as of seconds ago if somebody looked then, else as it is; for pages that become live."""
+        self._glanced_at = time.time()
         last = self._last
         if last is None or time.time() - last.at_s > GLANCE_S:
             return await self.look()
         if time.time() - last.at_s > FRESH_FOR_S and not self._lock.locked():
             self._refreshing = asyncio.create_task(self.look(), name="overview")
         return last
+
+    async def keep_warm(self) -> None:
+        """Look now and then, so that whoever comes to a page of a large fleet does not wait for it.
+
+        What changed in a few seconds is quickly worked out; after a night it is not. The rows of other
+        control planes are read only while somebody watches.
+        """
+        while True:
+            await asyncio.sleep(WARM_EVERY_S)
+            if self._is_shared and time.time() - self._glanced_at > WATCHED_FOR_S:
+                continue
+            try:
+                await self.look()
+            except SealwireError as error:
+                log.warning("fleet not looked at yet", code=error.code, detail=error.detail)
+            except Exception:
+                log.exception("fleet not looked at")
 
     async def look(self, *, fresh_for_s: float = FRESH_FOR_S) -> Fleet:
         """The fleet as it is, at most a second old."""

@@ -81,6 +81,7 @@ class Tenant:
             asyncio.create_task(self._upkeep(), name="upkeep"),
             asyncio.create_task(self.switches.run(), name="switches"),
             asyncio.create_task(self.webhooks.run(), name="webhooks"),
+            asyncio.create_task(self.overview.keep_warm(), name="overview"),
         ]
 
     async def stop(self) -> None:
