@@ -258,7 +258,7 @@ async def retire(
     editor = Editor(tenant, principal, now=plane.clock())
     row = await editor.get(config_id)
     fleet = await tenant.overview.look()
-    losing = await asyncio.to_thread(holders.holders, tenant, fleet, row, nearest=0)
+    losing = await asyncio.to_thread(holders.holders, tenant, fleet, row)
     name = row.name or config_id
     if len(losing.having) > 1 and _plain(form.text("confirm")) != _plain(name):
         raise InvalidChangeError(
@@ -286,7 +286,7 @@ async def retire_view(
     editor = Editor(tenant, principal, now=plane.clock())
     row = await editor.get(config_id)
     fleet = await tenant.overview.look()
-    found = await asyncio.to_thread(holders.holders, tenant, fleet, row, nearest=0)
+    found = await asyncio.to_thread(holders.holders, tenant, fleet, row)
     having: Sequence[Link] = ()
     if principal.may("fleet_read"):
         having = tuple(

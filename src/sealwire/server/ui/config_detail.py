@@ -34,11 +34,13 @@ from sealwire.server.ui.config_words import (
 )
 from sealwire.server.ui.fleet import href as fleet_href
 from sealwire.server.ui.render import client_href, dom_id, moment
-from sealwire.server.ui.views import NEVER, Moment, RuleView, Status, delivery_status
+from sealwire.server.ui.views import NEVER, Link, Moment, Status, delivery_status
 from sealwire.server.uptake import NOBODY, Uptake
 
 HOLDERS = 50
-LACKING = 12
+IN_SIGHT = 10  # of them; the others unfold
+REASONS = 8
+NAMED = 4  # clients of one reason
 REVISIONS = 20
 FILES = 6
 MAX_DOCUMENT_CHARS = 60_000
@@ -89,14 +91,19 @@ class HolderRow:
 
 @dataclass(frozen=True, slots=True)
 class LackerRow:
-    """A client that has it not, and why."""
+    """Clients that have it not, and why.
+
+    Attributes:
+        reasons: What keeps them out; none for those that it is on the way to.
+        clients: The first of them.
+    """
 
     dom_id: str
     status: Status
-    name: str
-    where: str
-    href: str
-    rules: tuple[RuleView, ...]
+    words: str
+    reasons: tuple[str, ...]
+    clients: tuple[Link, ...]
+    more: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +150,12 @@ class ConfigPage:
     document: str
     bar: Bar
     having: tuple[HolderRow, ...] | None
+    in_sight: int
     having_total: int
     having_href: str
     lacking: tuple[LackerRow, ...] | None
     lacking_total: int
+    more_reasons: int
     histogram: Histogram
     files: tuple[WireFile, ...]
     files_total: int
@@ -210,8 +219,9 @@ async def view(
     state = state_of(row.state, row.expires_ms, now_ms)
     product = PRODUCTS[row.product]
     uptake = tenant.uptakes.of(fleet).get(row.config_id, NOBODY) if state == ACTIVE else NOBODY
-    found = await asyncio.to_thread(holders.holders, tenant, fleet, row, nearest=LACKING)
+    found = await asyncio.to_thread(holders.holders, tenant, fleet, row)
     sees_fleet = principal.may("fleet_read")
+    lacking = await asyncio.to_thread(holders.kept_out, tenant, row, found.lacking) if sees_fleet else ()
     files = await asyncio.to_thread(holders.published_files, tenant, row.config_id)
     previous = next((one for one in scene.revisions if one.revision == row.revision - 1), None)
     return ConfigPage(
@@ -238,10 +248,12 @@ async def view(
         having=tuple(_holder(tenant, row, line, file) for line, file in found.having[:HOLDERS])
         if sees_fleet
         else None,
+        in_sight=IN_SIGHT,
         having_total=len(found.having),
         having_href=fleet_href(q=f"config:{row.config_id}"),
-        lacking=tuple(_lacker(tenant, row, line, state) for line in found.nearest) if sees_fleet else None,
-        lacking_total=found.lacking,
+        lacking=tuple(_lacker(one, state) for one in lacking[:REASONS]) if sees_fleet else None,
+        lacking_total=len(found.lacking),
+        more_reasons=max(0, len(lacking) - REASONS),
         histogram=charts.took(_took(found.having)),
         files=tuple(
             WireFile(file.path, file.version, file.sha256, size_words(len(file.raw)), len(file.sources) - 1)
@@ -332,8 +344,9 @@ def _holder(tenant: Tenant, row: rows.ConfigRow, line: ClientLine, file: FileSta
     if found.verdict is Verdict.OVERRIDDEN:
         status = _OVERRIDDEN if file.state is DeliveryState.IN_STEP else status
         notes.append("each of its values is set by a config that is more precise or newer")
-    elif found.wins and row.product in PRODUCTS and len(file.config_ids) > 1:
-        notes.append(f"sets {', '.join(path.removeprefix('$.') for path in found.wins[:4])}")
+    elif len(file.config_ids) > 1 and (lost := holders.overruled(row, found.wins, line.facts)):
+        names = wording.some([path.removeprefix("$.") for path in lost])
+        notes.append(f"a config that is more precise or newer sets {names}")
     if file.state is DeliveryState.BEHIND and line.standing.detail:
         notes.append(line.standing.detail)
     return HolderRow(
@@ -348,17 +361,29 @@ def _holder(tenant: Tenant, row: rows.ConfigRow, line: ClientLine, file: FileSta
     )
 
 
-def _lacker(tenant: Tenant, row: rows.ConfigRow, line: ClientLine, state: str) -> LackerRow:
-    found = holders.why(tenant, row, line)
-    rules = [RuleView(rule.holds, rule.text) for rule in found.rules]
+def _lacker(group: holders.KeptOut, state: str) -> LackerRow:
+    reasons = tuple(rule.text for rule in group.unmet)
     if state != ACTIVE:
-        rules.insert(0, RuleView(False, f"It is {state}."))
-    is_met = all(rule.holds for rule in rules)
+        reasons = (f"It is {state}.", *reasons)
+    first = group.clients[:NAMED]
     return LackerRow(
-        dom_id=dom_id("lacks", line.client_id),
-        status=_NOT_SENT if is_met else _NOT_FOR_IT,
-        name=str(line.facts.get("service", "")) or line.client_id,
-        where=_where(line),
-        href=client_href(line.client_id),
-        rules=tuple(rules),
-    )
+        dom_id=dom_id("lacks", " ".join(reasons)),
+        status=_NOT_FOR_IT if reasons else _NOT_SENT,
+        words=wording.counted(len(group.clients), "client"),
+        reasons=reasons,
+        clients=tuple(
+            Link(
+                " · ".join(
+                    part
+                    for part in (
+                        str(line.facts.get("service", "")) or line.client_id, str(line.facts.get("env", "")),
+                        line.hostname,
+                    )
+                    if part
+                ),
+                client_href(line.client_id),
+            )
+            for line in first
+        ),
+        more=len(group.clients) - len(first),
+    )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,15 +12,14 @@ from sealwire.products import PRODUCTS
 from sealwire.server import meaning
 from sealwire.server.store import rows
 from sealwire.server.store.configs import RETIRED
+from sealwire.server.ui import text_diff
 from sealwire.server.ui.config_words import parsed, pretty
 from sealwire.server.ui.render import moment
 from sealwire.server.ui.views import Moment
 
 MAX_DIFF_CHARS = 200_000  # of both sides; comparing more takes longer than a page may
-MAX_DIFF_LINES = 400
-_CONTEXT = 3
 
-DiffLine = tuple[str, str]  # add, del or same; the text
+DiffLine = tuple[str, str]  # add, del, same or gap; the text
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +90,7 @@ def diff(before: Version, after: Version) -> tuple[tuple[DiffLine, ...], bool]:
         return (), False
     if len(before.payload) + len(after.payload) > MAX_DIFF_CHARS:
         return (), True
-    old, new = _document(before).splitlines(), _document(after).splitlines()
-    found: list[DiffLine] = []
-    for line in difflib.unified_diff(old, new, n=_CONTEXT, lineterm=""):
-        if line.startswith(("---", "+++")) and not found:
-            continue
-        if line.startswith("@@"):
-            if found:
-                found.append(("same", "…"))
-            continue
-        kind = {"+": "add", "-": "del"}.get(line[:1], "same")
-        found.append((kind, line[1:]))
-        if len(found) == MAX_DIFF_LINES:
-            found.append(("same", "… and more"))
-            break
-    return tuple(found), False
+    return text_diff.lines(_document(before), _document(after))[0], False
 
 
 def _document(version: Version) -> str:
