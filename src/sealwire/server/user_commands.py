@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -95,7 +96,8 @@ class Commands:
             )
             roles.bind(c, org_id, user.user_id, role, by=BY, now_ms=self._now_ms)
             token = links.make(c, org_id, links.INVITATION, user=user, by=BY, now_ms=self._now_ms)
-        return f"Invited {users.title_of(user)}. The link works once, for seven days:\n{self._url(token)}"
+        url = self._url(arguments, links.path_of(token))
+        return f"Invited {users.title_of(user)}. The link works once, for seven days:\n{url}"
 
     def reset_link(self, arguments: argparse.Namespace) -> str:
         """A link to set a new password."""
@@ -105,7 +107,7 @@ class Commands:
         hours = links.LIFETIME_MS[kind] // 3_600_000
         return (
             f"With this link {users.title_of(user)} sets a password. It works once, for "
-            f"{'an hour' if hours == 1 else f'{hours} hours'}:\n{self._base}{path}"
+            f"{'an hour' if hours == 1 else f'{hours} hours'}:\n{self._url(arguments, path)}"
         )
 
     def reset_totp(self, arguments: argparse.Namespace) -> str:
@@ -127,12 +129,8 @@ class Commands:
         self._users.enable(user.org_id, user.user_id, by=BY, now_ms=self._now_ms)
         return f"Enabled {users.title_of(user)}, with password and roles as they were."
 
-    @property
-    def _base(self) -> str:
-        return self._chosen.url(self._chosen.port)
-
-    def _url(self, token: str) -> str:
-        return self._base + links.path_of(token)
+    def _url(self, arguments: argparse.Namespace, path: str) -> str:
+        return (arguments.url or _url_of(self._chosen)).rstrip("/") + path
 
 
 def main(argv: Sequence[str]) -> int:
@@ -169,6 +167,16 @@ def _database(chosen: ServerSettings) -> Database:
     return Database(chosen.engine_url)
 
 
+def _url_of(chosen: ServerSettings) -> str:
+    """How people reach the server: as set, as it said at its first start, or as the defaults have it."""
+    if not chosen.public_url and chosen.profile_path.is_file():
+        try:
+            return str(tomllib.loads(chosen.profile_path.read_text())["url"])
+        except (OSError, ValueError, KeyError):
+            pass
+    return chosen.url(chosen.port)
+
+
 def _organisation(known: Sequence[rows.Organisation], wanted: str) -> rows.Organisation:
     found = [one for one in known if wanted in ("", str(one.org_id), one.name)]
     if not found:
@@ -185,8 +193,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     everybody = commands.add_parser("list", help="everybody, with state and roles")
     invite = commands.add_parser("invite", help="make a user, and the link that lets them in")
+    reset = commands.add_parser("reset-link", help="print a link to set a new password")
     others = [
-        commands.add_parser("reset-link", help="print a link to set a new password"),
         commands.add_parser("reset-totp", help="remove a second factor that was lost"),
         commands.add_parser("disable", help="let somebody in no more; they are out at once"),
         commands.add_parser("enable", help="let somebody in again"),
@@ -194,9 +202,11 @@ def _parser() -> argparse.ArgumentParser:
     invite.add_argument("--role", default="standard", help="admin, standard, read_only, or one of your own")
     invite.add_argument("--name", default="", help="how others see them")
     invite.add_argument("--org", default="", help="number or name of the organisation; the first by default")
-    for command in (invite, *others):
+    for command in (invite, reset):
+        command.add_argument("--url", default="", help="how people reach this server, for the link")
+    for command in (invite, reset, *others):
         command.add_argument("email", help="their email, as they sign in")
-    for command in (everybody, invite, *others):
+    for command in (everybody, invite, reset, *others):
         command.add_argument("--data-dir", type=Path, default=argparse.SUPPRESS, help="the database's folder")
         command.add_argument("--config-dir", type=Path, default=argparse.SUPPRESS, help="keys and settings")
         command.add_argument("--database-url", default=argparse.SUPPRESS, help="PostgreSQL")

@@ -11,6 +11,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from sealwire import errors
+from sealwire.server import audit
 
 log = structlog.get_logger()
 
@@ -37,11 +38,16 @@ def status_of(error: errors.SealwireError) -> tuple[int, str, str]:
     return STATUS[errors.SealwireError]
 
 
+def logged_path() -> str:
+    """The path of this request as logs may have it: without what may be a link that works once."""
+    return audit.context().path
+
+
 def from_error(request: Request[Any, Any, Any], error: errors.SealwireError) -> Response[dict[str, Any]]:
     """One of ours as a problem document."""
     status, title, level = status_of(error)
     getattr(log, level)(
-        "request refused", path=request.url.path, code=error.code, reason=error.public, detail=error.detail
+        "request refused", path=logged_path(), code=error.code, reason=error.public, detail=error.detail
     )
     body: dict[str, Any] = {
         "type": f"urn:sealwire:error:{error.code}",
@@ -117,7 +123,7 @@ def from_depth(request: Request[Any, Any, Any], error: RecursionError) -> Respon
 
 def from_anything(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
     """What nobody foresaw: logged with its trace, answered without."""
-    log.error("request failed", path=request.url.path, exc_info=error)
+    log.error("request failed", path=logged_path(), exc_info=error)
     body = {
         "type": "about:blank",
         "title": "Failed",

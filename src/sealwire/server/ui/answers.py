@@ -65,7 +65,7 @@ def from_error(request: Request[Any, Any, Any], error: SealwireError) -> Respons
         asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return Redirect(sign_in_href(asked), status_code=303)
     status, title, level = problems.status_of(error)
-    getattr(log, level)("page refused", path=request.url.path, code=error.code, detail=error.detail)
+    getattr(log, level)("page refused", path=problems.logged_path(), code=error.code, detail=error.detail)
     found = error.problems if isinstance(error, InvalidChangeError) else ()
     return _page(request, ErrorPage(status, title, error.public, found))
 
@@ -82,7 +82,7 @@ def from_anything(request: Request[Any, Any, Any], error: Exception) -> Response
     """What nobody foresaw: logged with its trace, answered without."""
     if not _wants_page(request):
         return problems.from_anything(request, error)
-    log.error("page failed", path=request.url.path, exc_info=error)
+    log.error("page failed", path=problems.logged_path(), exc_info=error)
     return _page(request, ErrorPage(500, *_WORDS[500]))
 
 
