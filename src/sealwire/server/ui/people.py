@@ -507,7 +507,11 @@ def told(error: SealwireError | None, fields: Sequence[str]) -> tuple[dict[str, 
         return {}, ""
     found = error.problems if isinstance(error, InvalidChangeError) else ()
     by_field = {one.path.removeprefix("$."): one.message for one in found}
-    wrong = {field: f"{error.public} {by_field[field]}." for field in fields if field in by_field}
+    wrong = {
+        field: f"{error.public} {by_field[field][:1].upper()}{by_field[field][1:].removesuffix('.')}."
+        for field in fields
+        if field in by_field
+    }
     return wrong, "" if wrong else error.public
 
 

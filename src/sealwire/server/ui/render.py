@@ -37,6 +37,7 @@ NAVIGATION: tuple[tuple[str, str, str, str, str], ...] = (
     ("Configure", "Support matrix", "/support", "table", "fleet_read"),
     ("Watch", "Audit trail", "/audit", "scroll-text", "audit_logs_read"),
     ("Organisation", "API keys", "/keys", "key-round", "api_keys_read"),
+    ("Organisation", "People", "/people", "users", "user_access_read"),
     ("Organisation", "Webhooks", "/webhooks", "webhook", "webhooks_read"),
     ("Organisation", "Settings", "/settings", "settings", "org_management"),
     ("Organisation", "Trust", "/trust", "shield-check", "rc_keys_read"),

@@ -14,6 +14,7 @@ from sealwire.server.api.guard import guarded
 from sealwire.server.ui import (
     account,
     agent,
+    application_keys,
     audit,
     config_form,
     configs,
@@ -21,9 +22,11 @@ from sealwire.server.ui import (
     join,
     keys,
     pages,
+    people,
     protect,
     render,
     resume,
+    roles,
     settings,
     sign_in,
     single_sign_on,
@@ -34,8 +37,8 @@ from sealwire.server.ui import (
 )
 
 _GUARDED = (
-    account, agent, audit, config_form, configs, guide, keys, pages, protect, resume, settings, start,
-    support, trust, webhooks,
+    account, agent, application_keys, audit, config_form, configs, guide, keys, pages, people, protect,
+    resume, roles, settings, start, support, trust, webhooks,
 )  # fmt: skip
 _OPEN = (pages, join, sign_in, single_sign_on, install)
 
