@@ -42,6 +42,7 @@ AGENT_FIELDS: Grammar[AgentLine] = Grammar(
     state=Field(lambda line: (line.state.value,), values=_STATES),
     version=Field(lambda line: (line.version,)),
     tag=Field(lambda line: line.tags, is_name=True),
+    key=Field(lambda line: (line.key_id,)),
 )
 
 CLIENT_COLUMNS: Mapping[str, Column[ClientLine]] = {

@@ -103,6 +103,7 @@ def page(
         organisation=tenant.organisation.name if tenant is not None else "",
         version=__version__,
         done=forms.was_done(request),
+        switched_off=_switched_off(tenant) if tenant is not None else "",
     )
     html = environment.get_template(template).render(view=view, frame=frame, now=moment(time.time()).iso)
     answer = Response(html, status_code=status_code, media_type=MediaType.HTML)
@@ -129,6 +130,15 @@ def _sections(path: str, principal: Principal) -> tuple[tuple[str, tuple[NavItem
         is_current = path == href or (href != "/" and path.startswith(href + "/"))
         found.setdefault(section, []).append(NavItem(label, href, icon, is_current))
     return tuple((section, tuple(items)) for section, items in found.items())
+
+
+def _switched_off(tenant: Tenant) -> str:
+    organisation = tenant.organisation
+    if not organisation.remote_config:
+        return "Remote Configuration is off: agents are refused, and what is saved reaches nobody."
+    if organisation.withdrawing_ms is not None:
+        return "Remote Configuration is going off: agents are given a state without configs."
+    return ""
 
 
 def has_page(path: str) -> bool:

@@ -372,6 +372,7 @@ class Frame:
     Attributes:
         sections: Heading (empty for the first) and its lines; none on a page without navigation.
         done: What the page before did, said once.
+        switched_off: Why no agent gets configs now; empty while Remote Configuration is on.
     """
 
     title: str
@@ -382,6 +383,7 @@ class Frame:
     organisation: str
     version: str
     done: str = ""
+    switched_off: str = ""
 
 
 @dataclass(frozen=True, slots=True)
