@@ -18,11 +18,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
+import structlog
 
 from sealwire.agent import telemetry, traces
 from sealwire.agent.relay import Sight
 from sealwire.errors import MalformedError, OversizeError
 from sealwire.wire.inventory import MAX_RUNTIME_IDS, MAX_SERVICES, Known, Runtime, Service
+
+log = structlog.get_logger("sealwire.agent.sights")
 
 TELEMETRY_PATH = "/telemetry/proxy/api/v2/apmtelemetry"
 MAX_RUNTIMES = 1000
@@ -158,6 +161,11 @@ class Sights:
             self.dropped["too_large"] += 1
         except MalformedError:
             self.dropped["not_readable"] += 1
+        except Exception:
+            # Our own mistake must not become a failed upload of an application.
+            if not self.dropped["failed"]:
+                log.exception("an upload could not be looked at")
+            self.dropped["failed"] += 1
         finally:
             self._allowance_s -= self._monotonic() - started_s
 

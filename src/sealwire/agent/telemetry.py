@@ -131,11 +131,12 @@ def _read(message: _Message) -> Said:
     found: list[tuple[str, Known]] = []
     is_whole = is_closing = False
     for part in parts:
-        if part.request_type in _WHOLE or part.request_type == _CHANGE:
-            if part.request_type in _WHOLE:
+        kind = _text(part.request_type)
+        if kind in _WHOLE or kind == _CHANGE:
+            if kind in _WHOLE:
                 is_whole, found = True, []
             found.extend(_settings(part.payload))
-        elif part.request_type == "app-closing":
+        elif kind == "app-closing":
             is_closing = True
     told = message.application if isinstance(message.application, dict) else {}
     return Said(
