@@ -23,7 +23,7 @@ def compact(value: object) -> str:
 def pretty(value: object) -> str:
     """For people: nested by two spaces, short objects and lists on one line."""
     lines: list[str] = []
-    _print(value, "", "", "", lines, ensure_ascii=_is_odd(value))
+    _print(value, "", "", "", lines, ensure_ascii=_is_odd(value), in_list=False)
     return "\n".join(lines)
 
 
@@ -37,9 +37,18 @@ def _is_odd(value: object) -> bool:
 
 
 def _print(
-    value: object, indent: str, before: str, after: str, lines: list[str], *, ensure_ascii: bool
+    value: object,
+    indent: str,
+    before: str,
+    after: str,
+    lines: list[str],
+    *,
+    ensure_ascii: bool,
+    in_list: bool,
 ) -> None:
-    one_line = _short(value, LINE - len(indent) - len(before), ensure_ascii)
+    # Members of an object have a line each, so that a change of one is one line of a diff.
+    fits = in_list or not isinstance(value, dict)
+    one_line = _short(value, LINE - len(indent) - len(before), ensure_ascii) if fits else None
     if one_line is not None or not isinstance(value, dict | list | tuple) or not value:
         text = one_line if one_line is not None else json.dumps(value, ensure_ascii=ensure_ascii)
         lines.append(f"{indent}{before}{text}{after}")
@@ -53,7 +62,8 @@ def _print(
         items = [("", inner) for inner in value]
     for number, (name, inner) in enumerate(items, start=1):
         comma = "," if number < len(items) else ""
-        _print(inner, f"{indent}  ", name, comma, lines, ensure_ascii=ensure_ascii)
+        in_list = not isinstance(value, dict)
+        _print(inner, f"{indent}  ", name, comma, lines, ensure_ascii=ensure_ascii, in_list=in_list)
     lines.append(f"{indent}{closing}{after}")
 
 

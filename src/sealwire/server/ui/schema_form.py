@@ -16,6 +16,7 @@ allows.
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -44,6 +45,7 @@ from sealwire.server.ui import json_text
 
 MAX_NODES = 1_200  # drawn; the rest is carried as JSON
 MAX_ROWS = 100
+OPEN_ROWS = 3  # so many stand open beside each other
 MAX_FIELDS = 20_000
 ROOT = "p"
 
@@ -87,6 +89,7 @@ class Node:
         rest: JSON of the elements beyond the rows; ``hidden`` says how many.
         pastes: Many elements can be given as lines.
         is_row: It stands in a list or map.
+        folds: It is a row among many, and closed until somebody wants it.
     """
 
     kind: str
@@ -108,6 +111,7 @@ class Node:
     required: bool = False
     removable: bool = False
     is_row: bool = False
+    folds: bool = False
     noun: str = ""
     least: float | None = None
     most: float | None = None
@@ -124,9 +128,18 @@ class Node:
         return bool(self.problems) or any(one.troubled for one in (*self.members, *self.rare))
 
     @property
+    def is_flat(self) -> bool:
+        """Whether it is a row of a few fields and nothing else, which fit beside each other."""
+        plain = ("text", "number", "moment", "choice")
+        return (
+            self.is_row and self.kind == "record" and 0 < len(self.members) <= 4
+            and not (self.addable or self.rare) and all(one.kind in plain for one in self.members)
+        )  # fmt: skip
+
+    @property
     def shows_rare(self) -> bool:
         """Whether something tucked away is set, or wrong."""
-        return any(one.value or one.type or one.members or one.troubled for one in self.rare)
+        return any(one.value or one.type or one.removable or one.troubled for one in self.rare)
 
 
 # Payload to fields --------------------------------------------------------------------------------------
@@ -160,19 +173,10 @@ def blank(shape: Shape) -> Any:
 
 
 def start(product: Product) -> dict[str, Any]:
-    """A new payload: what is required, and the first of what something must be said of."""
-    shape = product.shape
-    made = cast(dict[str, Any], blank(shape))
-    if not made and 0 < len(shape.at_least_one) <= 3:
-        key = shape.at_least_one[0]
-        member = shape.members[key]
-        inner = member.shape if isinstance(member, OrNull) else member
-        made[key] = [blank(inner.item)] if isinstance(inner, ListOf) else blank(inner)
-        if isinstance(inner, ListOf) and isinstance(inner.item, Record):
-            for name, part in inner.item.required.items():
-                if isinstance(part, ListOf) and isinstance(part.item, Record):
-                    made[key][0][name] = [blank(part.item)]
-    return made
+    """A new payload, to be filled in."""
+    if product.beginning:
+        return copy.deepcopy(dict(product.beginning))
+    return cast(dict[str, Any], blank(product.shape))
 
 
 def _is_scalar(shape: Shape) -> bool:
@@ -253,6 +257,8 @@ class _Builder:
                 node.kind = ""
             elif is_time and isinstance(value, int) and 0 < value <= _LAST_SECOND:
                 node.kind, node.value = "moment", _clock(value)
+        if node.kind == "moment":
+            node.help = ""  # it speaks of seconds
         elif isinstance(value, str) and not isinstance(value, Typed) and _is_mistyped(value):
             node.kind, node.value = "number", value
 
@@ -334,6 +340,7 @@ class _Builder:
                 row=True,
             )
             made.removable = True
+            made.folds = len(value) > OPEN_ROWS and not made.is_flat
             known = _known_by(item)
             made.label = f"{node.noun} {index + 1}" + (f": {known}" if known else "")
             node.members.append(made)
@@ -348,7 +355,9 @@ class _Builder:
                 shape.known.get(key, shape.value), item, f"{node.name}.{index}", at(node.path, key),
                 at(place, key), required=True, row=True,
             )  # fmt: skip
-            made.key, made.label, made.removable = key, key or "New entry", True
+            made.key, made.removable = key, True
+            if made.kind not in ("record", "union", "list", "map"):
+                made.label = "Value"
             node.members.append(made)
 
 

@@ -55,10 +55,11 @@ class JsonEditor extends HTMLElement {
     const style = (names) => `var(--${names})`;
     const theme = c.EditorView.theme({
       "&": { color: style("ink"), backgroundColor: style("surface"), border: "1px solid var(--line-2)",
-        borderRadius: style("radius"), fontSize: style("text-m"), height: "min(64vh, 640px)" },
+        borderRadius: style("radius"), fontSize: style("text-m"), maxHeight: "min(72vh, 760px)" },
       "&.cm-focused": { outline: "2px solid var(--accent)", outlineOffset: "1px" },
       ".cm-scroller": { fontFamily: style("mono"), lineHeight: "1.5", overflow: "auto" },
       ".cm-content": { caretColor: style("ink"), padding: "8px 0" },
+      ".cm-content, .cm-gutter": { minHeight: "280px" },
       ".cm-cursor": { borderLeftColor: style("ink") },
       "&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground":
         { backgroundColor: style("accent-soft") },
