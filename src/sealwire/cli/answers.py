@@ -205,6 +205,9 @@ class ApiKey(Answer, frozen=True):
     created_by: str | None = None
     last_used_at: str | None = None
     revoked_at: str | None = None
+    withdrawing_at: str | None = None
+    used_by: int | None = None
+    held_until: str | None = None
     key: str | None = None
 
 
@@ -237,6 +240,32 @@ class Org(Answer, frozen=True):
 
 class Orgs(Answer, frozen=True):
     orgs: list[Org]
+
+
+class Holder(Answer, frozen=True):
+    """An agent that may still hold configs."""
+
+    hostname: str
+    holds_until: str | None = None
+
+
+class Withdrawal(Answer, frozen=True):
+    """How far the agents of an organisation are in giving up what they have."""
+
+    agents: int
+    fetched: int
+    clients: int
+    dropped: int
+    still_holding: list[Holder]
+
+
+class OrgSettings(Answer, frozen=True):
+    """An organisation's settings; ``withdrawal`` while Remote Configuration is going off."""
+
+    name: str
+    remote_config: bool
+    withdrawing_at: str | None = None
+    withdrawal: Withdrawal | None = None
 
 
 class Whoami(Answer, frozen=True):

@@ -51,6 +51,22 @@ Only a key that carries the Remote Configuration scope lets its agent fetch conf
         more="Its agents get no more configs; they keep what they have until it expires.",
     )
     revoke.add_argument("id", metavar="ID")
+    revoke.add_argument(
+        "--withdraw-first",
+        action="store_true",
+        help="first give its agents a state without configs; it is revoked once all have fetched that",
+    )
+
+    withdraw = leaf(
+        key,
+        "withdraw",
+        run_withdraw,
+        summary="Take back what the agents of a key hold, then its scope.",
+        more="""
+The agents that ask are given a signed state without configs; the scope goes once all have fetched it.
+`sealwire key update ID --remote-config on` calls it off, `off` takes the scope at once.""",
+    )
+    withdraw.add_argument("id", metavar="ID")
 
 
 def run_create(arguments: argparse.Namespace, session: Session) -> int:
@@ -68,13 +84,14 @@ def run_list(arguments: argparse.Namespace, session: Session) -> int:
     raw = session.connect().get("/keys")
     session.output.document(raw)
     session.output.table(
-        ("ID", "NAME", "ENDS IN", "REMOTE CONFIG", "MADE", "LAST USED", "STATE"),
+        ("ID", "NAME", "ENDS IN", "REMOTE CONFIG", "AGENTS", "MADE", "LAST USED", "STATE"),
         [
             (
                 key.id,
                 key.name or "-",
                 key.last4 or "-",
-                "on" if key.remote_config else "off",
+                "withdrawing" if key.withdrawing_at else "on" if key.remote_config else "off",
+                "-" if key.used_by is None else str(key.used_by),
                 moment(parse_time(key.created_at)),
                 moment(parse_time(key.last_used_at)) if key.last_used_at else "never",
                 "revoked" if key.revoked_at else "active",
@@ -102,10 +119,33 @@ def run_update(arguments: argparse.Namespace, session: Session) -> int:
 
 
 def run_revoke(arguments: argparse.Namespace, session: Session) -> int:
-    raw = session.connect().delete(f"/keys/{segment(arguments.id)}")
+    query = {"withdraw_first": "true"} if arguments.withdraw_first else None
+    raw = session.connect().delete(f"/keys/{segment(arguments.id)}", query)
     session.output.document(raw)
-    session.output.say(f"Revoked API key {arguments.id}.")
+    key = typed(raw, ApiKey)
+    if key.revoked_at is None:
+        session.output.say(f"API key {key.id} is revoked once its {_agents(key)} hold nothing.")
+    else:
+        session.output.say(f"Revoked API key {key.id}.{_kept(key)}")
     return 0
+
+
+def run_withdraw(arguments: argparse.Namespace, session: Session) -> int:
+    raw = session.connect().post(f"/keys/{segment(arguments.id)}:withdraw", {})
+    session.output.document(raw)
+    key = typed(raw, ApiKey)
+    session.output.say(f"API key {key.id} ({key.name}) loses its scope once its {_agents(key)} hold nothing.")
+    return 0
+
+
+def _agents(key: ApiKey) -> str:
+    if key.used_by is None:
+        return "agents"
+    return f"{key.used_by} agent{'' if key.used_by == 1 else 's'}"
+
+
+def _kept(key: ApiKey) -> str:
+    return f" Its agents keep what they have until {key.held_until}." if key.held_until else ""
 
 
 def _scope(key: ApiKey) -> str:
