@@ -23,14 +23,15 @@ import sqlalchemy as sa
 
 from sealwire import __version__
 from sealwire.clock import utc_now
-from sealwire.errors import SettingsError, UnavailableError
+from sealwire.errors import SealwireError, SettingsError, UnavailableError
 from sealwire.server.publish import jump_sequences
 from sealwire.server.settings import ServerSettings
-from sealwire.server.store import audit, read, write
+from sealwire.server.store import audit, read, rows, write
 from sealwire.server.store.database import Database
 
 # At one publication a second, eleven days of history that a backup may lack; 2^53 holds nine billion such.
 JUMP = 1_000_000
+MAX_KEYS_TOLD = 50
 
 
 def backup(settings: ServerSettings, file: Path) -> str:
@@ -102,6 +103,7 @@ def restore(settings: ServerSettings, file: Path, *, force: bool) -> str:
             raise SettingsError(f"{file} is not a Sealwire backup.", detail=str(error)) from error
         _check_whole(unpacked, file)
         domains = _move_forward(unpacked / "sealwire.db", file)
+        keys = _keys_that_live(unpacked / "sealwire.db", database_file)
         if database_file.exists():
             # What its log holds goes into the file, so that a crash right here loses nothing of it.
             with contextlib.suppress(sa.exc.DatabaseError):
@@ -115,7 +117,45 @@ def restore(settings: ServerSettings, file: Path, *, force: bool) -> str:
             if not target.exists():
                 key.replace(target)
                 target.chmod(0o400)
-    return f"Restored {domains} organisation(s) from {file}; versions were moved forward by {JUMP}."
+    return f"Restored {domains} organisation(s) from {file}; versions were moved forward by {JUMP}.\n{keys}"
+
+
+def _keys_that_live(restored_file: Path, replaced_file: Path) -> str:
+    """Which API keys count again, those first that were revoked since; for whoever restores to act on."""
+    live = {key.key_id: key for key in _api_keys(restored_file) if key.revoked_ms is None}
+    if not live:
+        return "There is no live API key in it."
+    since: set[str] = set()
+    if replaced_file.exists():
+        with contextlib.suppress(SealwireError, sa.exc.DatabaseError):
+            now = {key.key_id: key for key in _api_keys(replaced_file)}
+            since = {key_id for key_id in live if key_id in now and now[key_id].revoked_ms is not None}
+    lines = []
+    if since:
+        lines.append("Revoked after the backup was made, and LIVE AGAIN - revoke them again:")
+        lines += [_key_line(live[key_id]) for key_id in live if key_id in since]
+    lines.append("API keys that live; revoke those again that were revoked after the backup was made:")
+    lines += [_key_line(key) for key in live.values() if key.key_id not in since][:MAX_KEYS_TOLD]
+    if len(live) - len(since) > MAX_KEYS_TOLD:
+        lines.append(f"  and {len(live) - len(since) - MAX_KEYS_TOLD} more: sealwire key list")
+    if len(lines) > 1 and lines[-1].endswith(":"):
+        lines.pop()
+    return "\n".join([*lines, "sealwire key revoke ID ends one for good."])
+
+
+def _api_keys(database_file: Path) -> list[rows.ApiKeyRow]:
+    database = Database(f"sqlite:///{database_file}")
+    try:
+        with database.read() as c:
+            return read.api_keys(c)
+    finally:
+        database.checkpoint()
+        database.close()
+
+
+def _key_line(key: rows.ApiKeyRow) -> str:
+    scope = "with" if key.remote_config else "without"
+    return f"  {key.key_id}  ends in {key.last4}  {scope} Remote Configuration  {key.name}"
 
 
 def _note_backup(database: Database, file: Path) -> None:
