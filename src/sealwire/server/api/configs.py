@@ -17,7 +17,7 @@ from litestar.types import ControllerRouterHandler
 from sealwire.errors import InvalidChangeError, Problem
 from sealwire.products import PRODUCTS
 from sealwire.products import get as get_product
-from sealwire.server import holders, listing, meaning
+from sealwire.server import holders, listing, meaning, reach
 from sealwire.server.api import shapes
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
 from sealwire.server.editing import KEPT, READ, Editor
@@ -43,6 +43,12 @@ class NewConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     targeting: dict[str, Any] = msgspec.field(default_factory=dict)
     comment: str = ""
     expires_at: str | None = None
+
+
+class TriedConfig(NewConfig, kw_only=True):
+    """A config to try; with ``config_id`` as a change of that one."""
+
+    config_id: str | None = None
 
 
 class ChangedConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -278,21 +284,44 @@ async def create_config(
 
 @post("/configs:check", status_code=200, opt={"permission": "rc_config_read"})
 async def check_config(
-    data: JSONBody[NewConfig], tenant: OwnTenant, principal: Asker, plane: Plane
+    data: JSONBody[TriedConfig], tenant: OwnTenant, principal: Asker, plane: Plane
 ) -> dict[str, Any]:
-    """Try a config without making it: its problems, and how many live clients it is for."""
+    """Try a config without making it: its problems, what it means, and who would get it.
+
+    ``matches`` counts the live clients its targeting is for, whatever they ask for; ``reach`` those that
+    would really get it, and with ``config_id`` who would gain and who would lose it. Clients are named to
+    those who may see the fleet. ``permitted`` says whether the asker may aim a config so far.
+    """
+    editor = Editor(tenant, principal, now=plane.clock())
+    fields = {key: value for key, value in msgspec.structs.asdict(data).items() if key != "config_id"}
+    row = None if data.config_id is None else await editor.get(data.config_id)
+    if row is not None and row.product != data.product:
+        words = f"That config is one of {row.product}."
+        raise InvalidChangeError(words, problems=(Problem("$.config_id", words),))
     try:
-        draft = await Editor(tenant, principal, now=plane.clock()).check(msgspec.structs.asdict(data))
+        draft = await editor.check(fields, config_id=data.config_id)
     except InvalidChangeError as error:
-        return {"problems": shapes.problems(error.problems), "warnings": [], "matches": 0}
-    matching = [
-        facts.client_id
-        for session in tenant.distributor.sessions.values()
-        if session.demand is not None
-        for facts in session.demand.agent.clients
-        if draft.targeting.matches(facts)
-    ]
-    return {"problems": [], "warnings": shapes.problems(draft.warnings), "matches": len(matching)}
+        problems = shapes.problems(error.problems)
+        nothing = {"warnings": [], "matches": 0, "meanings": [], "reach": None, "permitted": None}
+        return {"problems": problems, **nothing}
+    payload = orjson.loads(draft.payload)
+    found = await reach.live_reach(
+        tenant, draft.product, draft.targeting, payload=payload, config_id=data.config_id
+    )
+    changes = meaning.targeting_changes(
+        None if row is None else Targeting.parse(row.targeting), draft.targeting
+    ) + meaning.changes(draft.product, None if row is None else orjson.loads(row.payload), payload)
+    return {
+        "problems": [],
+        "warnings": shapes.problems(draft.warnings),
+        "matches": sum(draft.targeting.matches(facts) for facts in await reach.live_clients(tenant)),
+        "meanings": [
+            {"path": one.path, "words": one.words, "before": one.before, "after": one.after}
+            for one in changes
+        ],
+        "reach": reach.to_dict(found, named=principal.may("fleet_read")),
+        "permitted": editor.may_write(draft.product, draft.targeting),
+    }
 
 
 @put("/configs/{config_id:str}", opt={"permission": "rc_config_publish"})
