@@ -228,6 +228,13 @@ class Audit(Answer, frozen=True):
     events: list[AuditEvent]
 
 
+class AuditHead(Answer, frozen=True):
+    """Where the chain of the audit trail ends."""
+
+    events: int
+    sha256: str | None = None
+
+
 class Org(Answer, frozen=True):
     """An organisation; ``application_key`` is there once, in the answer that made it."""
 

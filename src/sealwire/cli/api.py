@@ -13,7 +13,9 @@ import ipaddress
 import json
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import BinaryIO
 from urllib.parse import quote, urlencode, urlsplit
 
 from sealwire import __version__
@@ -33,6 +35,8 @@ from sealwire.errors import (
 BASE = "/api/admin/v1"
 # A list of 10,000 configs with their payloads fits; a stream without end does not.
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
+MAX_PROBLEM_BYTES = 1024 * 1024
+DOWNLOAD_PIECE_BYTES = 65536
 
 
 class AdminApi:
@@ -85,7 +89,42 @@ class AdminApi:
         asked = {name: value for name, value in (query or {}).items() if value is not None}
         return self._call("DELETE", path + ("?" + urlencode(asked) if asked else ""))
 
+    def download(self, path: str, query: Mapping[str, str | int | None], out: BinaryIO) -> int:
+        """Write an answer of any length to a file, piece by piece; its size in bytes.
+
+        Raises:
+            SettingsError: The file cannot be written.
+        """
+        asked = {name: value for name, value in query.items() if value is not None}
+        size = 0
+        with self._asked("GET", path + ("?" + urlencode(asked) if asked else "")) as response:
+            if response.status >= 300:
+                raise problem_error(response.status, _decoded(response.read(MAX_PROBLEM_BYTES)))
+            while piece := response.read(DOWNLOAD_PIECE_BYTES):
+                try:
+                    out.write(piece)
+                except OSError as error:
+                    raise SettingsError(f"The file cannot be written: {error.strerror}.") from error
+                size += len(piece)
+        return size
+
     def _call(self, method: str, path: str, body: object | None = None) -> object:
+        with self._asked(method, path, body) as response:
+            raw = response.read(MAX_ANSWER_BYTES + 1)
+            retry_after = response.headers.get("Retry-After", "")
+        if len(raw) > MAX_ANSWER_BYTES:
+            raise SealwireError(f"{self.url} answered more than {MAX_ANSWER_BYTES} bytes.")
+        document = _decoded(raw)
+        if response.status >= 300:
+            raise problem_error(response.status, document, retry_after=retry_after)
+        if document is None and raw:
+            raise SealwireError(f"{self.url} answered {response.status}, but not with JSON.")
+        return document
+
+    @contextmanager
+    def _asked(
+        self, method: str, path: str, body: object | None = None
+    ) -> Iterator[http.client.HTTPResponse]:
         raw_body = None if body is None else json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
         headers = {
             "Authorization": f"Bearer {self._key}",
@@ -98,9 +137,7 @@ class AdminApi:
         connection = self._connection()
         try:
             connection.request(method, f"{self._prefix}{BASE}{path}", body=raw_body, headers=headers)
-            response = connection.getresponse()
-            raw = response.read(MAX_ANSWER_BYTES + 1)
-            retry_after = response.headers.get("Retry-After", "")
+            yield connection.getresponse()
         except ssl.SSLCertVerificationError as error:
             raise UnavailableError(
                 f"{self.url} shows a certificate that the CA of this profile does not vouch for "
@@ -116,14 +153,6 @@ class AdminApi:
             ) from error
         finally:
             connection.close()
-        if len(raw) > MAX_ANSWER_BYTES:
-            raise SealwireError(f"{self.url} answered more than {MAX_ANSWER_BYTES} bytes.")
-        document = _decoded(raw)
-        if response.status >= 300:
-            raise problem_error(response.status, document, retry_after=retry_after)
-        if document is None and raw:
-            raise SealwireError(f"{self.url} answered {response.status}, but not with JSON.")
-        return document
 
     def _connection(self) -> http.client.HTTPConnection:
         if self._tls is None:

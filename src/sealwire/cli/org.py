@@ -1,19 +1,19 @@
-"""Organisations, and the record of who did what in one."""
+"""Organisations: made, listed, switched on and off."""
 
 from __future__ import annotations
 
 import argparse
 import time
 
-from sealwire.cli.answers import Audit, Org, Orgs, OrgSettings, typed
-from sealwire.cli.arguments import Groups, Session, group, leaf, number_from
+from sealwire.cli.answers import Org, Orgs, OrgSettings, typed
+from sealwire.cli.arguments import Groups, Session, group, leaf
 from sealwire.cli.output import moment, parse_time
 
 WATCH_EVERY_S = 0.5
 
 
 def declare(groups: Groups[argparse.ArgumentParser]) -> None:
-    """Hang ``org`` and ``audit`` into the tree."""
+    """Hang ``org`` into the tree."""
     org = group(groups, "org", summary="Organisations: each has its own keys, configs and trust")
     create = leaf(org, "create", run_create, summary="Make an organisation with a trust domain of its own.")
     create.add_argument("name", metavar="NAME")
@@ -30,13 +30,6 @@ refused. This command waits for that; ended, it goes on without it, and `sealwir
     )
     off.add_argument("--at-once", action="store_true", help="refuse polls now, whatever agents hold")
     off.add_argument("--no-wait", action="store_true", help="begin, and do not wait for the end")
-
-    audit = group(groups, "audit", summary="Who changed what, and when")
-    listing = leaf(audit, "list", run_audit, summary="Show what was done, newest first.")
-    listing.add_argument(
-        "--limit", type=number_from(1), default=50, metavar="N", help="how many (default: 50)"
-    )
-    listing.add_argument("--before", metavar="ID", help="only events older than this one")
 
 
 def run_create(arguments: argparse.Namespace, session: Session) -> int:
@@ -103,25 +96,4 @@ def run_off(arguments: argparse.Namespace, session: Session) -> int:
         return 1
     else:
         output.say(f"Remote Configuration is off for {settings.name}.")
-    return 0
-
-
-def run_audit(arguments: argparse.Namespace, session: Session) -> int:
-    raw = session.connect().get("/audit", {"limit": arguments.limit, "before": arguments.before})
-    session.output.document(raw)
-    session.output.table(
-        ("ID", "WHEN", "WHO", "WHAT", "SUBJECT", "SUMMARY"),
-        [
-            (
-                str(event.id),
-                moment(parse_time(event.at)),
-                event.actor or "-",
-                event.action or "-",
-                event.subject or "-",
-                event.summary or "-",
-            )
-            for event in typed(raw, Audit).events
-        ],
-        empty="Nothing was done yet.",
-    )
     return 0

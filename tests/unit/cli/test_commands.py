@@ -375,6 +375,38 @@ def test_audit_list(run: Run, admin: StubAdmin) -> None:
     assert admin.requests[0].query == {"limit": "5", "before": "10"}
 
 
+def test_audit_list_asks_for_what_is_looked_for(run: Run, admin: StubAdmin) -> None:
+    admin.canned["GET /audit"] = {"events": []}
+
+    ran = run("audit", "list", "--actor", "ann*", "--from", "2026-11-01", "--text", "deny")
+
+    assert "Nothing was done yet" in ran.out
+    assert admin.requests[0].query == {"limit": "50", "actor": "ann*", "from": "2026-11-01", "text": "deny"}
+
+
+def test_audit_head_prints_the_hash_alone_on_standard_output(run: Run, admin: StubAdmin) -> None:
+    admin.canned["GET /audit/head"] = {"org": "u-u", "events": 3, "sha256": "ab" * 32, "verified": None}
+
+    ran = run("audit", "head")
+
+    assert ran.out == "ab" * 32 + "\n"
+    assert "3 events" in ran.err
+
+
+def test_audit_export_writes_a_whole_file_or_none(run: Run, admin: StubAdmin, tmp_path: Path) -> None:
+    file = tmp_path / "trail.jsonl"
+    admin.canned["GET /audit/export"] = {"export": {"events": 0}}
+
+    assert run("audit", "export", str(file), "--actor", "ann").code == 0
+    assert json.loads(file.read_bytes()) == {"export": {"events": 0}}
+    assert admin.requests[0].query == {"format": "jsonl", "actor": "ann"}
+    assert run("audit", "export", str(file)).code == 2  # it is there already
+    admin.canned["GET /audit/export"] = (403, {"detail": "Not yours.", "code": "not_permitted"})
+    other = tmp_path / "other.csv"
+    assert run("audit", "export", str(other), "--format", "csv").code == 5
+    assert list(tmp_path.glob("other*")) == []
+
+
 def test_status(run: Run, admin: StubAdmin) -> None:
     admin.canned |= {
         "GET /status": {
@@ -529,6 +561,8 @@ def test_the_tree_has_the_commands_that_the_documentation_names() -> None:
         "root recover",
         "root export",
         "audit list",
+        "audit head",
+        "audit export",
         "login",
         "status",
     }
