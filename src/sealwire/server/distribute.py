@@ -38,6 +38,7 @@ log = structlog.get_logger()
 SETTLE_TIMEOUT_S = 1.0
 FORGET_SESSION_AFTER_S = 300.0
 MAX_SESSIONS = 200_000
+JUST_SIGNED_S = 5.0
 MAX_FULL_ANSWERS_BYTES = 64 * 1024 * 1024  # kept to be sent again
 
 
@@ -57,6 +58,9 @@ class Session:
     view: View | None = None
     answer: bytes = b""  # what answers ``gist`` from now on, empty when that must be thought about
     is_steady: bool = False  # the answer says nothing new
+    ready_ms: int = 0  # when the bundle could be given to it
+    last_given: tuple[int, int] = (0, 0)  # of the last bundle: when it was ready, when it was given
+    given: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # path -> version, and the same
     given_until: float = 0.0  # when the newest of what it was given here expires, seconds since 1970
     last_seen: float = 0.0  # time.time()
     first_seen: float = 0.0
@@ -203,7 +207,7 @@ class Distributor:
         bundle = session.bundle
         if bundle is None:
             raise UnavailableError("The first signatures are being made; ask again.")
-        answer, is_steady = self._encode(request, bundle, echo)
+        answer, is_steady = self._encode(session, request, bundle, echo)
         session.given_until = max(session.given_until, bundle.signed_at.timestamp() + self._lifetime_s)
         if session.gist == gist:  # the agent may have said something else while this was decided
             session.answer, session.is_steady = answer, is_steady
@@ -356,6 +360,9 @@ class Distributor:
                 session.view = view  # the same files, for other clients
                 continue
             session.bundle, session.view, session.answer, session.is_steady = bundle, view, b"", False
+            now, signed = time.time(), bundle.signed_at.timestamp()
+            # One that was signed long ago, for others, was ready then.
+            session.ready_ms = int((now if now - signed < JUST_SIGNED_S else signed) * 1000)
             session.fresh_until = bundle.signed_at.timestamp() + self._resign_after_s
             for waiter in session.waiters:
                 if not waiter.done():
@@ -421,8 +428,21 @@ class Distributor:
 
     # Encoding -----------------------------------------------------------------------------------------
 
+    def _note_given(self, session: Session, bundle: Bundle, lacks: frozenset[tuple[str, str]] | None) -> None:
+        """When an agent was given what: for who asks how long changes take."""
+        now_ms = int(time.time() * 1000)
+        session.last_given = session.ready_ms, now_ms
+        given = session.given
+        for path in bundle.files if lacks is None else [path for path, _ in lacks]:
+            version = bundle.files[path].version
+            if given.get(path, (0,))[0] != version:
+                given[path] = version, session.ready_ms, now_ms
+        if len(given) > 2 * len(bundle.files) + 100:
+            session.given = {path: when for path, when in given.items() if path in bundle.files}
+
     def _encode(
         self,
+        session: Session,
         request: pb.LatestConfigsRequest,
         bundle: Bundle,
         echo: tuple[int, str, int] | None,
@@ -444,6 +464,7 @@ class Distributor:
         ):
             return self._steady(bundle), True
         lacks = self._lacks(request, bundle, echo)
+        self._note_given(session, bundle, lacks)
         key = (bundle.version, config.version, director_root, config_root, lacks)
         known = self._full_answers.get(key)
         if known is not None:

@@ -19,9 +19,11 @@ from sealwire.errors import SealwireError
 from sealwire.server.store import read, rows, write
 from sealwire.server.store.database import Database
 from sealwire.wire import remoteconfig_pb2 as pb
+from sealwire.wire.codec import ApplyState
 
 if TYPE_CHECKING:
     from sealwire.server.distribute import Session
+    from sealwire.server.propagation import Propagation
 
 log = structlog.get_logger()
 
@@ -42,6 +44,7 @@ class Observer:
 
     def __init__(self, database: Database, org_id: int) -> None:
         self.org_id = org_id
+        self.propagation: Propagation | None = None  # who measures, once there is a publisher
         self._database = database
         self._agents: dict[str, Session] = {}
         self._clients: dict[str, rows.ClientRow] = {}
@@ -124,6 +127,8 @@ class Observer:
             error=storable(client.state.error, MAX_ERROR_CHARS) if client.state.has_error else "",
             targets_version=min(client.state.targets_version, MAX_NUMBER),
         )
+        if self.propagation is not None:
+            self.propagation.asks(row, self.clients.get(client_id))
         self._clients[client_id] = self.clients[client_id] = row
         self._client_seen[client_id] = (row, session.last_seen)
         before = self._reported.get(client_id, {})
@@ -141,6 +146,10 @@ class Observer:
                 if before.get(path) != value:
                     said[path] = rows.DeliveryRow(client_id, path, *value, now_ms)
                     self._deliveries[client_id, path] = said[path]
+                    if self.propagation is not None:
+                        had = before.get(path)
+                        taken = had[0] if had is not None and had[1] == ApplyState.ACKNOWLEDGED else None
+                        self.propagation.said(session, row, said[path], taken)
             for path in before:
                 if path not in after:
                     self._deliveries[client_id, path] = None

@@ -19,6 +19,7 @@ from sealwire.server.inventory import Inventories
 from sealwire.server.keyring import Keyring
 from sealwire.server.observe import Observer
 from sealwire.server.overview import Overview
+from sealwire.server.propagation import Propagation
 from sealwire.server.publish import Publisher
 from sealwire.server.reconciler import Reconciler
 from sealwire.server.settings import ServerSettings
@@ -53,6 +54,9 @@ class Tenant:
         self.publisher = Publisher(database, keyring, settings, organisation)
         self.reconciler = Reconciler(self.publisher)
         self.observer = Observer(database, organisation.org_id)
+        self.propagation = self.observer.propagation = Propagation(
+            self.publisher, database, organisation.org_id, clock_ms=lambda: int(clock().timestamp() * 1000)
+        )
         self.distributor = Distributor(self.publisher, self.reconciler, self.observer)
         self.author = Author(database, organisation.org_id)
         self.refresh_interval_s = settings.refresh_interval_s
@@ -89,13 +93,23 @@ class Tenant:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._keep_counts()
+
+    async def _keep_counts(self) -> None:
+        try:
+            await self.propagation.keep()
+        except SealwireError as error:
+            log.warning("counts of deliveries not written yet", code=error.code, detail=error.detail)
 
     async def _upkeep(self) -> None:
         while True:
             try:
                 self.distributor.forget_silent()
-                for client_id in await self.observer.forget_old():
+                forgotten = await self.observer.forget_old()
+                for client_id in forgotten:
                     self.distributor.held.pop(client_id, None)
+                self.propagation.forget(forgotten)
+                await self._keep_counts()
                 await self.inventory.forget_old()
                 if await asyncio.to_thread(self._renew_roots):
                     self.reconciler.reload()
