@@ -48,9 +48,36 @@ def took(seconds: Sequence[float]) -> Histogram:
     counts = [0] * (len(EDGES_S) + 1)
     for value in seconds:
         counts[next((i for i, edge in enumerate(EDGES_S) if value < edge), len(EDGES_S))] += 1
+    ordered = sorted(seconds)
+    return of_counts(
+        counts,
+        p50=_quantile(ordered, 0.5) if ordered else None,
+        p99=_quantile(ordered, 0.99) if ordered else None,
+        in_time=sum(value <= TARGET_S for value in ordered),
+    )
+
+
+def of_counts(
+    counts: Sequence[int],
+    *,
+    p50: float | None,
+    p99: float | None,
+    in_time: int,
+    done: str = "were confirmed",
+    nothing: str = "No change was confirmed by a client yet.",
+) -> Histogram:
+    """A distribution that was counted already.
+
+    Args:
+        counts: By ``EDGES_S``, and one more for what took longer.
+        p50, p99: Seconds; None without data.
+        in_time: How many took at most ``TARGET_S``.
+        done: What became of the deliveries.
+        nothing: The caption without data.
+    """
     slot = WIDTH / len(counts)
     target_x = round(slot * (EDGES_S.index(TARGET_S) + 1) - _GAP / 2, 1)
-    highest = max(counts) or 1
+    highest, total = max(counts) or 1, sum(counts)
     bars = []
     for index, count in enumerate(counts):
         height = 0.0 if not count else round(max(1.5, count / highest * (HEIGHT - 2)), 1)
@@ -58,16 +85,13 @@ def took(seconds: Sequence[float]) -> Histogram:
         label = f"{low} to {EDGES_S[index]} s" if index < len(EDGES_S) else f"over {low} s"
         x = round(index * slot, 1)
         bars.append(Bar(x, round(HEIGHT - height, 1), round(slot - _GAP, 1), height, label, count))
-    if not seconds:
-        return Histogram("No change was confirmed by a client yet.", tuple(bars), 0, "", "", target_x)
-    ordered = sorted(seconds)
-    p50, p99 = _quantile(ordered, 0.5), _quantile(ordered, 0.99)
-    in_time = sum(value <= TARGET_S for value in ordered)
+    if p50 is None or p99 is None:
+        return Histogram(nothing, tuple(bars), 0, "", "", target_x)
     caption = (
-        f"{in_time} of {len(ordered)} deliveries were confirmed within {TARGET_S} seconds; "
-        f"half within {seconds_words(p50)}, 99 % within {seconds_words(p99)}."
+        f"{in_time:,} of {total:,} {'delivery' if total == 1 else 'deliveries'} {done} within "
+        f"{TARGET_S} seconds; half within {seconds_words(p50)}, 99 % within {seconds_words(p99)}."
     )
-    return Histogram(caption, tuple(bars), len(ordered), seconds_words(p50), seconds_words(p99), target_x)
+    return Histogram(caption, tuple(bars), total, seconds_words(p50), seconds_words(p99), target_x)
 
 
 def _quantile(ordered: Sequence[float], q: float) -> float:
