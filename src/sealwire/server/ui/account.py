@@ -78,6 +78,7 @@ class AccountPage:
     min_chars: int
     wrong: Mapping[str, str]
     open_form: str = ""
+    may_have_keys: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +251,7 @@ async def _page(
         min_chars=MIN_CHARS,
         wrong=found,
         open_form=open_form,
+        may_have_keys=principal.may("user_app_keys"),
     )
     status = 429 if isinstance(error, TooOftenError) else 422 if found else 200
     return page(
