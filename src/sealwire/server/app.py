@@ -237,7 +237,7 @@ def _main(argv: Sequence[str]) -> int:
     }
     chosen = settings.load(overrides, os.environ)
     _configure_logging(chosen.log_level)
-    if arguments.command not in ("server", "run"):
+    if arguments.command in ("backup", "restore"):
         audit.on_the_command_line()
     if arguments.command == "backup":
         print(backup.backup(chosen, arguments.file))  # noqa: T201 - the command's answer

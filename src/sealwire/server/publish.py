@@ -487,8 +487,8 @@ class Publisher:
         write.add_audit(
             c, self.organisation.org_id, at_ms=now_ms, actor="publisher", action="targets.signed",
             subject="config repository",
-            summary=f"Signed the top-level targets {config.version} of the config repository: "
-            f"which key may sign for which product, {len(config.roles) - 1} roles",
+            summary=f"Signed targets {config.version} of the config repository: "
+            f"{len(config.roles) - 1} roles may sign",
             detail={"version": config.version, "sha256": sha256_hex(config.roles["targets"].raw)},
         )  # fmt: skip
 

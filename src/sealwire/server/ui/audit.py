@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -250,8 +251,8 @@ async def _view(
     return AuditPage(
         chain=await _chain(plane, tenant),
         query=given.get("q", ""),
-        begin=given.get("from", ""),
-        until=given.get("until", ""),
+        begin=_day(given.get("from", "")),
+        until=_day(given.get("until", "")),
         problems=problems,
         fields=tuple(FIELDS.fields),
         events=tuple(_event(row) for row in found),
@@ -265,6 +266,11 @@ async def _view(
         if principal.may("audit_logs_write")
         else (),
     )
+
+
+def _day(text: str) -> str:
+    """What the field for a date can hold."""
+    return text if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text, re.ASCII) else ""
 
 
 def _place(text: str | None) -> int | None:

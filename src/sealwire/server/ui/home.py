@@ -8,15 +8,18 @@ from typing import assert_never
 
 from sealwire.server import concerns, first_steps
 from sealwire.server import organisation as organisations
+from sealwire.server.access import Principal
 from sealwire.server.concerns import Kind
 from sealwire.server.connection import Connection, Standing
 from sealwire.server.control_plane import ControlPlane
 from sealwire.server.overview import Fleet
+from sealwire.server.store import audit as audit_store
 from sealwire.server.store import read, rows
+from sealwire.server.store.audit import Criteria, Sought
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import charts
 from sealwire.server.ui.fleet import AGENTS, client_facts, href
-from sealwire.server.ui.render import has_page, moment
+from sealwire.server.ui.render import moment
 from sealwire.server.ui.views import Change, Concern, HomePage, Moment, Repository, Status, connection_status
 
 CHANGES = 8
@@ -35,19 +38,18 @@ _ICONS = {
 }
 
 
-async def view(
-    tenant: Tenant, plane: ControlPlane, fleet: Fleet, *, leads_newcomers: bool = False
-) -> HomePage:
-    """The home page as it is.
+# What the server signs by itself and what it refused are in the trail, and no changes.
+_CHANGES = Criteria(sought=(Sought("action", ("targets.signed", "*.refused"), negated=True),))
 
-    Args:
-        leads_newcomers: Whether to lead to the first steps while they are not done.
-    """
+
+async def view(tenant: Tenant, plane: ControlPlane, fleet: Fleet, principal: Principal) -> HomePage:
+    """The home page as it is, with what this visitor may go on to."""
     org_id = tenant.organisation.org_id
 
     def load() -> tuple[list[rows.AuditRow], list[rows.AlarmRow]]:
         with plane.database.read() as c:
-            return read.audit(c, org_id, limit=CHANGES), read.open_alarms(c, org_id)
+            changes = audit_store.find(c, org_id, _CHANGES, limit=CHANGES)
+            return changes, read.open_alarms(c, org_id)
 
     audit, alarms = await asyncio.to_thread(load)
     now = plane.clock()
@@ -79,7 +81,11 @@ async def view(
         summary=f"{len(fleet.clients)} clients, {failing} with a config error, "
         f"{len(found)} things need attention.",
         live_href="/live/home",
-        first_steps=await first_steps.progress(plane, tenant, fleet) if leads_newcomers else None,
+        first_steps=await first_steps.progress(plane, tenant, fleet)
+        if principal.may("agent_enroll")
+        else None,
+        audit_href="/audit" if principal.may("audit_logs_read") else "",
+        trust_href="/trust" if principal.may("rc_keys_read") else "",
     )
 
 
@@ -120,9 +126,9 @@ def _leads_to(concern: concerns.Concern) -> str | None:
         case Kind.CLIENTS_UNSUPPORTED | Kind.CLIENTS_UNAUTHORIZED:
             return href(q=f"state:{concern.subject}")
         case Kind.ROLE_EXPIRING:
-            return "/trust" if has_page("/trust") else None
+            return "/trust"
         case Kind.ALARM:
-            return None
+            return "/audit" if concern.subject == "audit-chain" else "/trust"
         case _:
             assert_never(concern.kind)
 

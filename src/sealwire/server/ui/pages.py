@@ -24,8 +24,7 @@ Watching: TypeAlias = NamedDependency[Viewers]
 @get("/", opt={"permission": "fleet_read"}, include_in_schema=False)
 async def show_home(request: Asked, principal: Asker, tenant: OwnTenant, plane: Plane) -> Response[str]:
     """How the fleet is, what needs attention, what was done last."""
-    newcomers = principal.may("agent_enroll")
-    view = await home.view(tenant, plane, await tenant.overview.glance(), leads_newcomers=newcomers)
+    view = await home.view(tenant, plane, await tenant.overview.glance(), principal)
     return page(
         request, "home/home.html", title="Home", view=view, principal=principal, tenant=tenant,
     )  # fmt: skip
@@ -40,8 +39,7 @@ async def live_home(tenant: OwnTenant, plane: Plane, viewers: Watching, principa
     }
 
     async def screen() -> Fragments:
-        newcomers = principal.may("agent_enroll")
-        view = await home.view(tenant, plane, await tenant.overview.look(), leads_newcomers=newcomers)
+        view = await home.view(tenant, plane, await tenant.overview.look(), principal)
         return {name: part(view) for name, part in parts.items()}
 
     return viewers.stream(screen)

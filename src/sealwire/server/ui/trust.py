@@ -176,7 +176,7 @@ async def renew(
         else:
             return forms.went(
                 "/trust",
-                f"Root {version} of the {repository} repository is signed; agents take it with the next poll.",
+                f"Root {version} of the {repository} repository is signed; agents take it as they poll.",
             )  # fmt: skip
     view = await _renew_view(tenant, plane, repository, action, typed=typed, wrong=wrong)
     return page(
@@ -256,7 +256,7 @@ def _until(expires: datetime | None, lifetime_days: float, now: datetime, *, soo
     if left <= 0:
         return Until(_OVER, _moment(expires), 0, "expired")
     share = round(min(100.0, 100 * left / lifetime_days) if lifetime_days else 0.0, 1)
-    words = f"{left:.0f} days left" if left >= 2 else f"{left * 24:.0f} hours left"
+    words = f"{int(left)} days left" if left >= 2 else f"{int(left * 24)} hours left"
     return Until(_LATE if left < soon_days else _FINE, _moment(expires), share, words)
 
 

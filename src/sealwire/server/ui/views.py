@@ -149,7 +149,11 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class HomePage:
-    """What is, what needs attention, what was done; ``first_steps`` for newcomers only."""
+    """What is, what needs attention, what was done; ``first_steps`` for newcomers only.
+
+    Attributes:
+        audit_href, trust_href: To the pages with all of it; empty for who may not see them.
+    """
 
     organisation: str
     facts: tuple[Fact, ...]
@@ -164,6 +168,8 @@ class HomePage:
     summary: str
     live_href: str
     first_steps: Progress | None
+    audit_href: str
+    trust_href: str
 
 
 # Fleet --------------------------------------------------------------------------------------------------
