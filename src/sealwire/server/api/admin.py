@@ -23,6 +23,7 @@ from sealwire.server.api import (
     install,
     keys,
     people,
+    propagation,
     protect,
     settings,
     shapes,
@@ -126,7 +127,20 @@ def _organisation(row: rows.Organisation) -> dict[str, Any]:
 
 
 # Each module of the API lists its routes as ``HANDLERS``.
-_MODULES = (account, audit, configs, fleet, install, keys, people, protect, settings, trust, webhooks)
+_MODULES = (
+    account,
+    audit,
+    configs,
+    fleet,
+    install,
+    keys,
+    people,
+    propagation,
+    protect,
+    settings,
+    trust,
+    webhooks,
+)
 
 
 def router() -> Router:

@@ -35,6 +35,7 @@ NAVIGATION: tuple[tuple[str, str, str, str, str], ...] = (
     ("Configure", "Configs", "/configs", "file-json", "rc_config_read"),
     ("Configure", "Protect", "/protect", "shield", "appsec_protect_read"),
     ("Configure", "Support matrix", "/support", "table", "fleet_read"),
+    ("Watch", "Propagation", "/propagation", "timer", "fleet_read"),
     ("Watch", "Audit trail", "/audit", "scroll-text", "audit_logs_read"),
     ("Organisation", "API keys", "/keys", "key-round", "api_keys_read"),
     ("Organisation", "People", "/people", "users", "user_access_read"),

@@ -23,6 +23,7 @@ from sealwire.server.ui import (
     keys,
     pages,
     people,
+    propagation,
     protect,
     render,
     resume,
@@ -37,8 +38,8 @@ from sealwire.server.ui import (
 )
 
 _GUARDED = (
-    account, agent, application_keys, audit, config_form, configs, guide, keys, pages, people, protect,
-    resume, roles, settings, start, support, trust, webhooks,
+    account, agent, application_keys, audit, config_form, configs, guide, keys, pages, people,
+    propagation, protect, resume, roles, settings, start, support, trust, webhooks,
 )  # fmt: skip
 _OPEN = (pages, join, sign_in, single_sign_on, install)
 

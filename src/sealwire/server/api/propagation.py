@@ -1,0 +1,104 @@
+"""How long changes take from save to applied, in the admin API."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from litestar import get
+from litestar.params import FromQuery, QueryParameter
+from litestar.types import ControllerRouterHandler
+
+from sealwire.errors import InvalidChangeError, Problem
+from sealwire.products import get as get_product
+from sealwire.server import pace
+from sealwire.server.api import shapes
+from sealwire.server.api.guard import Asker, OwnTenant
+from sealwire.server.editing import readable_products
+from sealwire.server.propagation import EDGES_S, Delivery, Step, Tally, Window
+
+
+@get("/propagation", opt={"permission": "fleet_read"})
+async def show_propagation(
+    tenant: OwnTenant,
+    principal: Asker,
+    window: FromQuery[str] = Window.HOUR.value,
+    product: FromQuery[str] = "",
+    service: Annotated[str, QueryParameter(max_length=300)] = "",
+) -> dict[str, Any]:
+    """From save to signed, fetched and applied: counts, quantiles, the slowest and what still waits.
+
+    ``window`` is hour, day or week. A bucket is ``{up_to_s, count}``; ``up_to_s`` is null for the last one.
+    Ids of configs are told to those who may read their product.
+    """
+    if window not in list(Window):
+        raise InvalidChangeError(
+            "window is one of hour, day, week.", problems=(Problem("$.window", "hour, day or week"),)
+        )
+    if product:
+        get_product(product)
+    fleet = await tenant.overview.look()
+    found = pace.report(tenant, fleet, Window(window), product=product, service=service)
+    readable = readable_products(principal)
+    return {
+        "window": found.window.value,
+        "steps": _steps(found.whole),
+        "products": [{"product": name, "steps": _steps(tally)} for name, tally in found.products],
+        "slowest": [{**_delivery(one.delivery, readable), "why": one.why} for one in found.slowest],
+        "waiting": [
+            {
+                "client_id": one.line.client_id,
+                "service": str(one.line.facts.get("service", "")),
+                "env": str(one.line.facts.get("env", "")),
+                "agent": one.line.hostname,
+                "age_s": round(one.age_s, 1),
+                "why": one.why,
+                "file": {
+                    **shapes.file(one.file),
+                    **({} if one.file.product in readable else {"config_ids": [], "provenance": {}}),
+                },
+            }
+            for one in found.waiting
+        ],
+        "more_waiting": found.more_waiting,
+    }
+
+
+def _steps(tally: Tally) -> dict[str, Any]:
+    return {
+        step.value: {
+            "count": tally.total(step),
+            "p50_s": _rounded(tally.quantile(step, 0.5)),
+            "p99_s": _rounded(tally.quantile(step, 0.99)),
+            "buckets": [
+                {"up_to_s": EDGES_S[bucket] if bucket < len(EDGES_S) else None, "count": count}
+                for bucket, count in sorted(tally.counts.get(step.value, {}).items())
+            ],
+        }
+        for step in Step
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
+
+
+def _delivery(one: Delivery, readable: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "config_id": one.config_id if one.product in readable else None,
+        "product": one.product,
+        "path": one.path,
+        "client_id": one.client_id,
+        "service": one.service,
+        "env": one.env,
+        "agent": one.hostname,
+        "took_s": round(one.took_s, 3),
+        "began_at": shapes.time(one.began_ms),
+        "signed_at": shapes.time_or_none(one.signed_ms),
+        "fetched_at": shapes.time_or_none(one.fetched_ms),
+        "ended_at": shapes.time(one.ended_ms),
+        "is_start": one.is_start,
+        "failed": one.failed,
+    }
+
+
+HANDLERS: list[ControllerRouterHandler] = [show_propagation]
