@@ -104,23 +104,30 @@ class Field:
     """A field as it was typed.
 
     Attributes:
-        shown: Its value, cut where it is very long.
-        is_long: It has several lines, or is cut.
+        shown: All its values, cut where they are very long.
+        more_chars: How many are not shown.
+        has_lines: There are several lines in it.
     """
 
     name: str
-    value: str
     shown: str
-    is_long: bool
+    more_chars: int
+    has_lines: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ResumePage:
-    """What was typed before the session ended."""
+    """What was typed before the session ended.
+
+    Attributes:
+        fields: As people look at it, one for each name.
+        sent: As it is sent, name and value each.
+    """
 
     path: str
     at: Moment
     fields: tuple[Field, ...]
+    sent: tuple[tuple[str, str], ...]
     left_out: tuple[str, ...]
 
 
@@ -224,10 +231,8 @@ async def show_resume(request: Request[Any, Any, Any], principal: Asker, tenant:
     view = ResumePage(
         form.path,
         render.moment(form.at_s),
-        tuple(
-            Field(name, value, value[:MAX_SHOWN_CHARS], "\n" in value or len(value) > MAX_SHOWN_CHARS)
-            for name, value in form.fields
-        ),
+        tuple(_field(name, form) for name in dict.fromkeys(name for name, _ in form.fields)),
+        form.fields,
         form.left_out,
     )
     return render.page(
@@ -255,6 +260,13 @@ async def discard(request: Request[Any, Any, Any], principal: Asker) -> Response
     answer = forms.went("/", "Discarded what you had typed.")
     answer.set_cookie(sign_in.cookie(request, "kept", "", max_age=0))
     return answer
+
+
+def _field(name: str, form: KeptForm) -> Field:
+    values = [value for other, value in form.fields if other == name]
+    has_lines = any("\n" in value for value in values)
+    text = ("\n" if has_lines else ", ").join(values)
+    return Field(name, text[:MAX_SHOWN_CHARS], max(0, len(text) - MAX_SHOWN_CHARS), has_lines)
 
 
 def _kept(request: Request[Any, Any, Any], principal: Principal) -> KeptForm | None:
