@@ -89,6 +89,7 @@ def from_anything(request: Request[Any, Any, Any], error: Exception) -> Response
 _WORDS = {
     403: ("Not permitted", "Your role does not allow this. An administrator can change that."),
     404: ("Nothing is here", "There is no such page, or it is of something that is gone."),
+    413: ("Too large", "This page takes less than that. Nothing was changed; go back, the browser has it."),
     405: ("Nothing is here", "This address takes no such request."),
     500: ("This page failed", "The control plane failed on this request; its log says why."),
 }

@@ -158,7 +158,7 @@ def read(product: Product, config_id: str, form: Form) -> Draft:
         config_id=config_id,
         revision=_number(form.text("revision")) or 0,
         name=form.text("name"),
-        targeting=_carried(form, "targeting") if "targeting" in form.fields else read_targeting(form),
+        targeting=_targeting(form),
         comment=form.raw("comment").replace("\r\n", "\n").strip(),
         expiry=expiry if expiry in PERIODS or expiry == AT else NEVER,
         expires_at=_time(form.text("expires_at")),
@@ -174,6 +174,13 @@ def read(product: Product, config_id: str, form: Form) -> Draft:
         return replace(draft, payload=json_text.parse(text), text=text)
     except InvalidChangeError as error:
         return replace(draft, payload={}, text=text, unread=error.problems)
+
+
+def _targeting(form: Form) -> dict[str, Any]:
+    if "targeting" not in form.fields:
+        return read_targeting(form)
+    carried = _carried(form, "targeting")
+    return carried if isinstance(carried, dict) else {}
 
 
 def _carried(form: Form, name: str) -> Any:
