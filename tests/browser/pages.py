@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.simulated_fleet import FAILING
+from tests.support.simulated_fleet import FAILING, FAILING_AGENT
 
 PAGES: dict[str, str] = {
     "home": "/",
@@ -12,6 +12,9 @@ PAGES: dict[str, str] = {
     "fleet-wrong-filter": "/fleet?q=servise:shop+state:fine",
     "agents": "/fleet?tab=agents",
     "client": f"/fleet/clients/{FAILING}",
+    "agent": f"/fleet/agents/{FAILING_AGENT}",
+    "agent-off": "/fleet/agents/ip-10-2-7-40%3Auuid%20of%20ip-10-2-7-40",
+    "fleet-not-detected": "/fleet?q=state:not_detected,disabled,unauthorized",
     "configs": "/configs",
     "configs-all": "/configs?state=all&sort=name",
     "configs-nothing": "/configs?q=service:nobody",
@@ -25,6 +28,13 @@ PAGES: dict[str, str] = {
     "keys-new": "/keys/new",
     "settings": "/settings",
     "settings-switch": "/settings/remote-configuration",
+    "start": "/start",
+    "protect": "/protect",
+    "protect-nobody": "/protect?q=nobody-like-this",
+    "protect-block": "/protect/block",
+    "protect-extend": "/protect/block?kind=ip&values=203.0.113.7&service=shop&extend=1",
+    "protect-switch": "/protect/activation?service=shop&env=prod&wanted=on",
+    "protect-switch-off": "/protect/activation?service=shop&env=prod&wanted=off",
     "support": "/support",
     "support-python": "/support?language=python",
     "audit": "/audit",

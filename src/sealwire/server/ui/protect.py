@@ -21,6 +21,8 @@ from sealwire.server.denylist import Checked, Kind
 from sealwire.server.overview import Fleet
 from sealwire.server.protect import ACTIVATION, DENYLIST, FEATURES, Outcome, Protect, Wanted, in_words
 from sealwire.server.protected import Listed, Service
+from sealwire.server.support import FEATURES as SUPPORTED
+from sealwire.server.support import LANGUAGES
 from sealwire.server.targeting import Targeting
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import forms, tables
@@ -44,12 +46,12 @@ SPANS: tuple[tuple[str, int | None, str], ...] = (
     ("1w", 604800, "1 week"),
     ("ever", None, "until unblocked"),
 )
-#: Since when tracers take the order to look for attacks without a restart.
-MINIMUM: tuple[tuple[str, str], ...] = (
-    ("Python", "2.21.11"),
-    ("Node", "3.9.0"),
-    ("Java", "1.4.0"),
-    (".NET", "2.17.0"),
+#: Since when tracers take the order to look for attacks without a restart; "" where nobody knows.
+MINIMUM: tuple[tuple[str, str], ...] = tuple(
+    (LANGUAGES[language], minimum.version)
+    for feature in SUPPORTED
+    if feature.name == "asm_activation"
+    for language, minimum in feature.minimum.items()
 )
 _MAX_SERVICES = 200
 

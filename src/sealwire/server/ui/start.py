@@ -271,7 +271,8 @@ def _steps(*titled: tuple[str, bool]) -> tuple[Step, ...]:
 
 
 def _agent(line: AgentLine) -> Seen:
-    detail = line.standing.detail or f"agent {line.version}"
+    ours = next((tag.partition(":")[2] for tag in line.tags if tag.startswith("sealwire_version:")), "")
+    detail = line.standing.detail or (f"Sealwire agent {ours}" if ours else f"agent {line.version}")
     query = {"tab": "agents", "q": f'host:"{line.hostname}"'}
     href = f"/fleet?{urlencode(query)}"
     return Seen(connection_status(line.standing), line.hostname, detail, href, moment(line.first_seen_s))
