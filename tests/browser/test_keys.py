@@ -41,6 +41,8 @@ def test_a_new_key_is_copied_from_the_one_page_that_shows_it(
     assert shown not in page.content()
     with pytest.raises(playwright_api.Error, match="ERR_CACHE_MISS"):
         page.go_back()  # nor did the browser keep it
+    page.wait_for_timeout(200)  # it goes to a page of its own
+    visitor.visit("/keys")
 
 
 def test_a_withdrawal_is_watched_and_called_off(visitor: Visitor, away: tuple[str, SimulatedFleet]) -> None:
