@@ -34,6 +34,7 @@ class KeyLine:
     """An application key.
 
     Attributes:
+        name: Empty for those made before keys had one.
         scopes: Permissions it is cut down to; None: it may whatever its user may.
         user_href: Of its user; empty when it is nobody's.
         revoke_href: Where it ends; empty for who may not.
@@ -257,7 +258,7 @@ def _revoke_page(
 
 def _line(row: ApplicationKeyRow, base: str) -> KeyLine:
     return KeyLine(
-        _called(row), row.last4, row.user, f"/people/{row.user_id}" if row.user_id else "", row.scopes,
+        row.name, row.last4, row.user, f"/people/{row.user_id}" if row.user_id else "", row.scopes,
         at(row.created_ms), at(row.last_used_ms), f"{base}/{row.key_id}/revoke" if base else "",
     )  # fmt: skip
 
