@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.errors import UnavailableError
+from sealwire.errors import NotFoundError, UnavailableError
 from sealwire.server.ui import charts, live, render, tables
 from sealwire.server.ui.answers import POLICY
 from sealwire.server.ui.assets import STATIC, assets
@@ -211,11 +211,11 @@ def test_viewers_are_counted_bounded_and_let_go(monkeypatch: pytest.MonkeyPatch)
 
         stopping = asyncio.Event()
         viewers = Viewers(stopping)
-        events = viewers._events(screen)
+        events = viewers._events(screen, await screen())
         await anext(events)
         assert viewers.count == 1
         with pytest.raises(UnavailableError):
-            viewers.stream(screen)
+            await viewers.stream(screen)
 
         assert b'id="count"' in await anext(events)
         stopping.set()
@@ -223,6 +223,17 @@ def test_viewers_are_counted_bounded_and_let_go(monkeypatch: pytest.MonkeyPatch)
 
         assert rest == []
         assert viewers.count == 0
+
+    asyncio.run(run())
+
+
+def test_a_live_screen_of_a_thing_that_is_not_there_is_not_found() -> None:
+    async def run() -> None:
+        async def screen() -> dict[str, str]:
+            raise NotFoundError("There is no such thing.")
+
+        with pytest.raises(NotFoundError):
+            await Viewers(asyncio.Event()).stream(screen)
 
     asyncio.run(run())
 

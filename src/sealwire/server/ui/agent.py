@@ -355,7 +355,7 @@ async def live_agent(
         shown = view(tenant, await tenant.overview.look(), agent_id.removeprefix("/"))
         return {name: part(shown) for name, part in parts.items()}
 
-    return viewers.stream(screen)
+    return await viewers.stream(screen)
 
 
 HANDLERS: list[ControllerRouterHandler] = [show_agent, live_agent]

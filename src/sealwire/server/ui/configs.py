@@ -156,7 +156,7 @@ async def live_configs(
         body = Rows('<tbody id="rows" role="rowgroup">', rows, "</tbody>")
         return {"rows": body, **{name: part(view) for name, part in parts.items()}}
 
-    return viewers.stream(screen)
+    return await viewers.stream(screen)
 
 
 def _generation(tenant: Tenant, plane: ControlPlane) -> int:
@@ -318,7 +318,7 @@ async def live_config(
         view = await config_detail.view(tenant, plane, principal, fleet, last[1])
         return {name: part(view) for name, part in parts.items()}
 
-    return viewers.stream(screen)
+    return await viewers.stream(screen)
 
 
 def _before(request: Asked) -> int | None:

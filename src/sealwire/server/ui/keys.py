@@ -289,7 +289,7 @@ async def live_keys(tenant: OwnTenant, plane: Plane, viewers: Watching, principa
         )
         return {"rows": body, **{name: part(view) for name, part in parts.items()}}
 
-    return viewers.stream(screen)
+    return await viewers.stream(screen)
 
 
 @get("/keys/new", opt=WRITE, include_in_schema=False)
@@ -365,7 +365,7 @@ async def live_key(
         view = await _key_view(tenant, plane, principal, _get(tenant, key_id), address)
         return {name: part(view) for name, part in parts.items()}
 
-    return viewers.stream(screen)
+    return await viewers.stream(screen)
 
 
 @post("/keys/{key_id:str}", opt=WRITE, status_code=200, include_in_schema=False)

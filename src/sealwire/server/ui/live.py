@@ -55,33 +55,35 @@ class Viewers:
         self.count = 0
         self._stopping = stopping
 
-    def stream(self, screen: Screen) -> Stream:
-        """The answer to a viewer.
+    async def stream(self, screen: Screen) -> Stream:
+        """The answer to a viewer, once there is something to show.
 
         Raises:
             UnavailableError: There are too many.
+            SealwireError: What the screen raised at the first look: there is no such thing here.
         """
         if self.count >= MAX_VIEWERS or self._stopping.is_set():
             raise UnavailableError("Too many live pages are open; this one does not update.")
         return Stream(
-            self._events(screen),
+            self._events(screen, await screen()),
             media_type="text/event-stream",
             headers={"Cache-Control": "private, no-store", "X-Accel-Buffering": "no"},
         )
 
-    async def _events(self, screen: Screen) -> AsyncIterator[bytes]:
+    async def _events(self, screen: Screen, first: Fragments) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
         self.count += 1
         sent: dict[str, str | Rows] = {}
         ends = loop.time() + STREAM_S
         beat = 0.0
         number = 0
+        pending: Fragments | None = first
         try:
             yield b"retry: 1000\n\n"
             while loop.time() < ends and not self._stopping.is_set():
                 started = loop.time()
                 try:
-                    fragments = await screen()
+                    fragments, pending = (await screen() if pending is None else pending), None
                 except SealwireError as error:
                     # A thing that is gone, or a database that is away: the page says its data is old.
                     log.debug("live screen not made", code=error.code, detail=error.detail)

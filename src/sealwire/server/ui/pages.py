@@ -42,7 +42,7 @@ async def live_home(tenant: OwnTenant, plane: Plane, viewers: Watching, principa
         view = await home.view(tenant, plane, await tenant.overview.look(), principal)
         return {name: part(view) for name, part in parts.items()}
 
-    return viewers.stream(screen)
+    return await viewers.stream(screen)
 
 
 @get("/fleet", opt={"permission": "fleet_read"}, include_in_schema=False)
@@ -70,7 +70,7 @@ async def live_fleet(request: Asked, tenant: OwnTenant, viewers: Watching, princ
         body = Rows('<tbody id="rows" role="rowgroup">', rows, "</tbody>")
         return {"rows": body, **{name: part(view) for name, part in parts.items()}}
 
-    return viewers.stream(screen)
+    return await viewers.stream(screen)
 
 
 @get("/fleet/clients/{client_id:path}", opt={"permission": "fleet_read"}, include_in_schema=False)
@@ -98,7 +98,7 @@ async def live_client(
         view = await client.view(tenant, await tenant.overview.look(), client_id.removeprefix("/"))
         return {name: part(view) for name, part in parts.items()}
 
-    return viewers.stream(screen)
+    return await viewers.stream(screen)
 
 
 @get("/static/{digest:str}/{path:path}", opt={"permission": "anybody"}, include_in_schema=False)

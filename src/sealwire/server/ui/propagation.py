@@ -38,7 +38,6 @@ _STEPS = (
 )
 _FAILED = Status("Failed", "bad", "triangle-alert")
 _SLOW = Status("Applied", "ok", "circle-check")
-_STARTED = Status("Started", "info", "play")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class ProductPace:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """One delivery, ended or not."""
+    """One delivery, ended or not; ``more`` are clients like it."""
 
     dom_id: str
     status: Status
@@ -80,6 +79,7 @@ class DeliveryRow:
     title: str
     client: Link
     where: str
+    more: int
     why: str
     at: Moment
 
@@ -109,7 +109,7 @@ class PropagationPage:
     by_product: tuple[ProductPace, ...]
     slowest: tuple[DeliveryRow, ...]
     waiting: tuple[DeliveryRow, ...]
-    more_waiting: int
+    all_waiting: int
     measured_since: Moment
     live_href: str
     summary: str
@@ -138,7 +138,7 @@ async def live_propagation(request: Asked, tenant: OwnTenant, viewers: Watching,
         found = view(tenant, principal, await tenant.overview.look(), query)
         return {name: part(found) for name, part in parts.items()}
 
-    return viewers.stream(screen)
+    return await viewers.stream(screen)
 
 
 def view(tenant: Tenant, principal: Principal, fleet: Fleet, query: Mapping[str, str]) -> PropagationPage:
@@ -183,10 +183,10 @@ def view(tenant: Tenant, principal: Principal, fleet: Fleet, query: Mapping[str,
         ),
         slowest=tuple(_slow(tenant, one, readable) for one in found.slowest),
         waiting=tuple(_waiting(tenant, one, readable) for one in found.waiting),
-        more_waiting=found.more_waiting,
+        all_waiting=found.all_waiting,
         measured_since=moment(began_s),
         live_href=_href("/live/propagation", {"window": window.value, **kept}),
-        summary=f"{histogram.caption} {len(found.waiting) + found.more_waiting} still on the way.",
+        summary=f"{histogram.caption} {found.all_waiting} still on the way.",
     )
 
 
@@ -244,12 +244,13 @@ def _slow(tenant: Tenant, one: pace.Slow, readable: tuple[str, ...]) -> Delivery
     delivery = one.delivery
     return DeliveryRow(
         dom_id=dom_id("slow", f"{delivery.client_id} {delivery.path} {delivery.ended_ms}"),
-        status=_FAILED if delivery.failed else _STARTED if delivery.is_start else _SLOW,
+        status=_FAILED if delivery.failed else _SLOW,
         took=words(delivery.took_s),
         config=_config(tenant, delivery.product, delivery.config_id, readable),
         title=title(delivery.product),
         client=Link(delivery.service or delivery.client_id, client_href(delivery.client_id)),
         where=" · ".join(part for part in (delivery.env, delivery.hostname) if part),
+        more=one.clients - 1,
         why=one.why,
         at=moment(delivery.ended_ms / 1000),
     )
@@ -275,6 +276,7 @@ def _waiting(tenant: Tenant, one: pace.Waiting, readable: tuple[str, ...]) -> De
         title=title(file.product),
         client=Link(service or line.client_id, client_href(line.client_id)),
         where=" · ".join(part for part in (env, line.hostname) if part),
+        more=one.clients - 1,
         why=one.why,
         at=moment(max(file.saved_ms / 1000, line.first_seen_s)),
     )

@@ -225,7 +225,7 @@ async def live_protect(
             },
         }
 
-    return viewers.stream(screen)
+    return await viewers.stream(screen)
 
 
 async def _view(

@@ -153,7 +153,7 @@ async def live_settings(request: Asked, tenant: OwnTenant, viewers: Watching, pr
         view = await _view(tenant, address)
         return {name: part(view) for name, part in parts.items()}
 
-    return viewers.stream(screen)
+    return await viewers.stream(screen)
 
 
 @post("/settings", opt=MANAGE, status_code=200, include_in_schema=False)

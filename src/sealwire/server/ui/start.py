@@ -184,7 +184,7 @@ async def live_start(
         view = await _view(plane, tenant, principal, await tenant.overview.look(), key=key)
         return {name: part(view) for name, part in parts.items()}
 
-    return viewers.stream(screen)
+    return await viewers.stream(screen)
 
 
 def _page(
