@@ -31,6 +31,7 @@ ABSOLUTE_MS = 12 * IDLE_MS
 HALF_MS = 600 * 1000  # to type the code of the second factor
 SEEN_EVERY_MS = 60 * 1000
 KEPT_MS = 2 * 24 * IDLE_MS  # rows of sessions that ended tell a while whose they were
+FORGET_EVERY_MS = 600 * 1000
 MAX_OF_A_USER = 50
 MAX_TOKEN_CHARS = 200
 
@@ -60,6 +61,7 @@ class Sessions:
     def __init__(self, database: Database, access: Access) -> None:
         self._database = database
         self._access = access
+        self._forgot_ms = 0
         self._seen: dict[str, int] = {}  # hash of token -> when it was last used, not written yet
 
     # Beginning --------------------------------------------------------------------------------------
@@ -224,10 +226,15 @@ class Sessions:
     def flush(self, *, now_ms: int) -> None:
         """Write when sessions were last seen, and forget what is long over; now and then, and at the end."""
         seen, self._seen = self._seen, {}
+        forgets = now_ms - self._forgot_ms >= FORGET_EVERY_MS
+        if not seen and not forgets:
+            return
         with self._database.write() as c:
             people.note_sessions(c, seen)
-            people.forget_sessions(c, before_ms=now_ms - KEPT_MS)
-            people.forget_links(c, before_ms=now_ms - KEPT_MS)
+            if forgets:
+                people.forget_sessions(c, before_ms=now_ms - KEPT_MS)
+                people.forget_links(c, before_ms=now_ms - KEPT_MS)
+                self._forgot_ms = now_ms
 
     @staticmethod
     def _add(

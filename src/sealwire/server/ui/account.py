@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from litestar import Request, Response, get, post
 from litestar.params import FromPath
+from markupsafe import Markup
 
 from sealwire.errors import ConflictError, InvalidChangeError, NotFoundError, TooOftenError
 from sealwire.server.access import Principal
@@ -83,10 +84,18 @@ class AccountPage:
 
 @dataclass(frozen=True, slots=True)
 class SetUpPage:
-    """A second factor being set up; ``wrong`` is what was wrong with its first code."""
+    """A second factor being set up.
 
-    enrolment: Enrolment
-    wrong: str = ""
+    Attributes:
+        secret: To be typed where the code cannot be scanned.
+        qr: Made here out of nothing but black and white squares.
+        wrong: What was wrong with its first code; may be empty.
+    """
+
+    secret: str
+    qr: Markup
+    ticket: str
+    wrong: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +147,7 @@ async def show_second_factor(
     if (await plane.accounts.user(principal)).has_second_factor:
         return forms.went("/account", "You have a second factor. Remove it first, to set up another.")
     enrolment = await plane.accounts.begin_second_factor(principal, now_ms=plane.now_ms())
-    return _set_up_page(request, principal, tenant, SetUpPage(enrolment))
+    return _set_up_page(request, principal, tenant, enrolment)
 
 
 @post("/account/second-factor", opt={"permission": "signed_in"}, status_code=200, include_in_schema=False)
@@ -152,7 +161,7 @@ async def confirm_second_factor(
         codes = await plane.accounts.confirm_second_factor(principal, ticket, form.raw("code"), now_ms=now_ms)
     except InvalidChangeError as error:
         enrolment = await plane.accounts.same_second_factor(principal, ticket, now_ms=now_ms)
-        return _set_up_page(request, principal, tenant, SetUpPage(enrolment, error.public))
+        return _set_up_page(request, principal, tenant, enrolment, error.public)
     except ConflictError as error:
         return forms.went("/account", error.public)
     return _codes_page(request, principal, tenant, CodesPage(codes, fresh=True))
@@ -260,7 +269,10 @@ async def _page(
     )  # fmt: skip
 
 
-def _set_up_page(request: Asked, principal: Principal, tenant: Tenant, view: SetUpPage) -> Response[str]:
+def _set_up_page(
+    request: Asked, principal: Principal, tenant: Tenant, begun: Enrolment, wrong: str = ""
+) -> Response[str]:
+    view = SetUpPage(begun.secret, Markup(begun.qr), begun.ticket, wrong)
     return page(
         request, "account/second_factor.html", title="Set up a second factor", view=view,
         principal=principal, tenant=tenant, status_code=422 if view.wrong else 200,
