@@ -191,6 +191,7 @@ _PRODUCTS: Mapping[str, tuple[str, str]] = {
 
 _DONE: Mapping[str, str] = {
     "changed": "modified",
+    "made": "created",
     "removed": "deleted",
     "retired": "deleted",
     "revoked": "deleted",

@@ -30,6 +30,7 @@ from sealwire.server.trail import Checked
 
 MAX_ID = 2**53
 MAX_VALUE_CHARS = 300
+MAX_FILES = 50
 _ID = re.compile(r"[1-9][0-9]{0,14}", re.ASCII)
 
 
@@ -104,8 +105,12 @@ async def export_audit(
 
 @get("/audit/{event_id:str}", opt={"permission": "audit_logs_read"})
 async def get_event(event_id: FromPath[str], tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
-    """One event."""
-    return _event(await load_one(plane, tenant, event_id), tenant)
+    """One event; of a config also the files that are published of it as it made it."""
+    row = await load_one(plane, tenant, event_id)
+    files = [
+        {"path": file.path, "version": file.version, "sha256": file.sha256} for file in published(tenant, row)
+    ]
+    return {**_event(row, tenant), "files": files}
 
 
 # What pages do too ------------------------------------------------------------------------------------
@@ -185,6 +190,17 @@ async def load_one(plane: ControlPlane, tenant: Tenant, event_id: str) -> rows.A
     if not found or str(found[0].id) != event_id:
         raise NotFoundError(f"There is no event {event_id[:40]} here.")
     return found[0]
+
+
+def published(tenant: Tenant, row: rows.AuditRow) -> list[rows.FileRow]:
+    """Files that hold what a config became by this event; none when it is another one by now."""
+    kind, _, config_id = row.subject.partition(" ")
+    after = row.detail.get("after")
+    if kind != "config" or not isinstance(after, dict):
+        return []
+    revision = after.get("revision")
+    files = list(tenant.publisher.files.values())
+    return [file for file in files if file.role and file.sources.get(config_id) == revision][:MAX_FILES]
 
 
 async def export(

@@ -313,7 +313,14 @@ async def check_config(
     ) + meaning.changes(draft.product, None if row is None else orjson.loads(row.payload), payload)
     return {
         "problems": [],
-        "warnings": shapes.problems(draft.warnings),
+        "warnings": [
+            *shapes.problems(draft.warnings),
+            *(
+                {"path": "$.targeting", "message": caution.words}
+                for caution in found.cautions
+                if caution.kind == "too_old"
+            ),
+        ],
         "matches": sum(draft.targeting.matches(facts) for facts in await reach.live_clients(tenant)),
         "meanings": [
             {"path": one.path, "words": one.words, "before": one.before, "after": one.after}

@@ -304,6 +304,7 @@ def _conditions(criteria: Criteria) -> Iterator[sa.ColumnElement[bool]]:
 
 
 def _pattern(value: str) -> str:
+    value = value.encode("utf-8", "replace").decode().replace("\0", "�")  # no database has either
     for special in ("\\", "%", "_"):
         value = value.replace(special, "\\" + special)
     return value.replace("*", "%")

@@ -38,6 +38,7 @@ READ, WRITE = {"permission": "audit_logs_read"}, {"permission": "audit_logs_writ
 PAGE_ROWS = 50
 OWN_PARAMETERS = ("q", "from", "until", "before", "after")
 MAX_DETAIL_CHARS = 8000
+SHOWN_FILES = 10
 
 FIELDS: Grammar[rows.AuditRow] = Grammar(
     actor=Field(lambda row: (row.actor,), is_name=True),
@@ -148,10 +149,15 @@ class AuditPage:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """One event, and what it changed."""
+    """One event, and what it changed.
+
+    Attributes:
+        files: Path, version and SHA-256 of what is published as this event made it.
+    """
 
     event: EventRow
     change: ChangeView | None
+    files: tuple[tuple[str, int, str], ...]
 
 
 # Pages --------------------------------------------------------------------------------------------------
@@ -194,7 +200,8 @@ async def show_event(
 ) -> Response[str]:
     """One event."""
     row = await api.load_one(plane, tenant, event_id)
-    view = EventPage(_event(row), await _change(plane, tenant, principal, row))
+    files = tuple((file.path, file.version, file.sha256) for file in api.published(tenant, row)[:SHOWN_FILES])
+    view = EventPage(_event(row), await _change(plane, tenant, principal, row), files)
     return page(
         request, "audit/event.html", title=f"Event {row.id}", view=view, principal=principal, tenant=tenant
     )
