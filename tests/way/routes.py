@@ -218,4 +218,69 @@ PAGES: dict[str, str] = {
     "POST /webhooks/{webhook_id:str}/test": "a",
 }
 
+#: What a page changes -> the route of the API that does the same: the pages can do nothing that it cannot.
+SAME: dict[str, str] = {
+    "POST /account/keys/new": "POST /api/admin/v1/application-keys",
+    "POST /account/keys/{key_id:str}/revoke": "DELETE /api/admin/v1/application-keys/{key_id:str}",
+    "POST /account/name": "PATCH /api/admin/v1/account",
+    "POST /account/password": "PUT /api/admin/v1/account/password",
+    "POST /account/recovery-codes": "POST /api/admin/v1/account/recovery-codes",
+    "POST /account/second-factor": "POST /api/admin/v1/account/second-factor:confirm",
+    "POST /account/second-factor/remove": "POST /api/admin/v1/account/second-factor:remove",
+    "POST /account/sessions/end-others": "POST /api/admin/v1/account/sessions:end-others",
+    "POST /account/sessions/{session_id:str}/end": "DELETE /api/admin/v1/account/sessions/{session_id:str}",
+    "POST /audit/verify": "POST /api/admin/v1/audit:check",
+    "POST /configs/new": "POST /api/admin/v1/configs",
+    "POST /configs/reach": "POST /api/admin/v1/configs:check",
+    "POST /configs/{config_id:str}/edit": "PUT /api/admin/v1/configs/{config_id:str}",
+    "POST /configs/{config_id:str}/restore": "POST /api/admin/v1/configs/{config_id:str}/restore",
+    "POST /configs/{config_id:str}/retire": "DELETE /api/admin/v1/configs/{config_id:str}",
+    "POST /keys/new": "POST /api/admin/v1/keys",
+    "POST /keys/{key_id:str}": "PATCH /api/admin/v1/keys/{key_id:str}",
+    "POST /keys/{key_id:str}/revoke": "DELETE /api/admin/v1/keys/{key_id:str}",
+    "POST /keys/{key_id:str}/scope": "POST /api/admin/v1/keys/{key_id:str}",
+    "POST /people/invite": "POST /api/admin/v1/users",
+    "POST /people/keys/{key_id:str}/revoke": (
+        "DELETE /api/admin/v1/organisation/application-keys/{key_id:str}"
+    ),
+    "POST /people/roles/new": "POST /api/admin/v1/roles",
+    "POST /people/roles/{role_id:str}/delete": "DELETE /api/admin/v1/roles/{role_id:str}",
+    "POST /people/roles/{role_id:str}/edit": "PATCH /api/admin/v1/roles/{role_id:str}",
+    "POST /people/{user_id:str}/disable": "PATCH /api/admin/v1/users/{user_id:str}",
+    "POST /people/{user_id:str}/enable": "PATCH /api/admin/v1/users/{user_id:str}",
+    "POST /people/{user_id:str}/invitation": "POST /api/admin/v1/users/{user_id:str}/invitation",
+    "POST /people/{user_id:str}/name": "PATCH /api/admin/v1/users/{user_id:str}",
+    "POST /people/{user_id:str}/reset-link": "POST /api/admin/v1/users/{user_id:str}/reset-link",
+    "POST /people/{user_id:str}/roles": "POST /api/admin/v1/users/{user_id:str}/roles",
+    "POST /people/{user_id:str}/roles/{binding_id:str}/take": (
+        "DELETE /api/admin/v1/users/{user_id:str}/roles/{binding_id:str}"
+    ),
+    "POST /people/{user_id:str}/second-factor": "DELETE /api/admin/v1/users/{user_id:str}/second-factor",
+    "POST /people/{user_id:str}/sessions/end": "DELETE /api/admin/v1/users/{user_id:str}/sessions",
+    "POST /protect/activation": "POST /api/admin/v1/protect/activation",
+    "POST /protect/block": "POST /api/admin/v1/protect/denylist",
+    "POST /protect/unblock": "DELETE /api/admin/v1/protect/denylist",
+    "POST /settings": "PUT /api/admin/v1/settings",
+    "POST /settings/remote-configuration": "PUT /api/admin/v1/settings",
+    "POST /start": "POST /api/admin/v1/install/commands",
+    "POST /trust/{repository:str}/{action:str}": "POST /api/admin/v1/roots/{command:str}",
+    "POST /webhooks/new": "POST /api/admin/v1/webhooks",
+    "POST /webhooks/{webhook_id:str}": "PATCH /api/admin/v1/webhooks/{webhook_id:str}",
+    "POST /webhooks/{webhook_id:str}/delete": "DELETE /api/admin/v1/webhooks/{webhook_id:str}",
+    "POST /webhooks/{webhook_id:str}/secret": "POST /api/admin/v1/webhooks/{webhook_id:str}/secret",
+    "POST /webhooks/{webhook_id:str}/test": "POST /api/admin/v1/webhooks/{webhook_id:str}/test",
+}
+
+#: A browser's own affairs: signing in and out, and what it typed when its session ended.
+OF_BROWSERS = frozenset(
+    {
+        "POST /join/{token:str}",
+        "POST /resume/discard",
+        "POST /resume/send",
+        "POST /sign-in",
+        "POST /sign-in/code",
+        "POST /sign-out",
+    }
+)
+
 WHO: dict[str, str] = {**API, **PAGES}

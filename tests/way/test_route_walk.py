@@ -25,7 +25,7 @@ from sealwire.server.ui.router import router as pages
 from tests.support.console import Console, console
 from tests.support.parts import ASM_ON, dump
 from tests.support.simulated_agent import tracer
-from tests.way.routes import WHO
+from tests.way.routes import API, OF_BROWSERS, PAGES, SAME, WHO
 
 LADDER = {"r": ("read_only", "standard", "admin"), "s": ("standard", "admin"), "a": ("admin",)}
 MARK = "walk-mark"  # in every name of the first organisation: what of it another one must never see
@@ -150,6 +150,15 @@ def test_every_route_has_its_row() -> None:
         f"without a row: {sorted(set(found) - set(WHO))}; gone: {sorted(set(WHO) - set(found))}; "
         f"different: {sorted(name for name in set(found) & set(WHO) if found[name] != WHO[name])}"
     )
+
+
+def test_the_pages_change_nothing_that_the_api_cannot() -> None:
+    changing = {name for name in PAGES if not name.startswith("GET ")}
+
+    assert changing == SAME.keys() | OF_BROWSERS
+    for page, route in SAME.items():
+        assert route in API, f"{page}: there is no {route}"
+        assert API[route] == PAGES[page], f"{page} lets in others than {route}"
 
 
 def _body(path: str) -> tuple[bytes, dict[str, str]]:
