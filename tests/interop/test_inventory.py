@@ -122,7 +122,7 @@ def test_a_service_whose_tracer_asks_for_nothing_is_not_detected(
         standing = services["mail"]["standing"]
         assert standing["state"] == "not_detected"
         assert "DD_REMOTE_CONFIGURATION_ENABLED" in standing["remedy"]
-        assert standing["detail"] == "Remote Configuration is off in its tracer (env_var)"
+        assert standing["detail"] == "Remote Configuration is off in its tracer (environment)"
         assert services["shop"]["standing"] is None
         assert services["shop"]["client_seen"] is True
         assert services["mail"]["language"] == services["shop"]["language"] in ("python", "nodejs")

@@ -7,16 +7,19 @@ changes what clients say.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sealwire.clock import utc_now
+from sealwire.wire import inventory
 from sealwire.wire.codec import ApplyState
 from tests.support import payloads
 from tests.support.simulated_agent import Sightings, SimulatedAgent, tracer
 from tests.support.stack import Api, ControlPlane
 
 FAILING = "client-shop-failing"
+FAILING_AGENT = "ip-10-2-7-9%3A11111111-2222-3333-4444-000000000012"  # as in an address
 LANGUAGES = {
     "shop": ("python", "4.16.0"),
     "shop-worker": ("python", "4.13.1"),
@@ -38,6 +41,30 @@ class Reply:
 WELL = Reply({}, {})
 REFUSES_RULES = Reply({"ASM": ApplyState.ERROR}, {"ASM": "unknown operator match_regexx in rule acme-003"})
 APPLIES = Reply({"ASM_DATA": ApplyState.UNACKNOWLEDGED}, {})
+
+
+AGENT_SETTINGS = [
+    inventory.Setting(
+        name="apm_config.receiver_port", value="8126", source="env_var", origin="DD_APM_RECEIVER_PORT",
+        hidden=[inventory.Layer("file", "8130", "/etc/datadog-agent/datadog.yaml")],
+    ),
+    inventory.Setting(
+        name="api_key", value="(redacted)", source="file", origin="/etc/datadog-agent/datadog.yaml"
+    ),
+    inventory.Setting(
+        name="remote_configuration.rc_dd_url", value="https://control-plane.example:8443", source="file",
+        origin="/etc/datadog-agent/datadog.yaml",
+    ),
+    inventory.Setting(name="remote_configuration.enabled", value="true", source="default"),
+    inventory.Setting(name="log_level", value="info", source="default"),
+]  # fmt: skip
+
+
+def service(name: str, **more: object) -> inventory.Service:
+    """A service that sent a trace just now."""
+    now_ms = int(time.time() * 1000)
+    values = {"env": "prod", "language": "python", "tracer_version": "4.16.0", "traces": 1200, **more}
+    return inventory.Service(service=name, first_seen_ms=now_ms - 60_000, seen_ms=now_ms, **values)  # type: ignore[arg-type]  # by name
 
 
 class SimulatedFleet:
@@ -95,6 +122,29 @@ class SimulatedFleet:
             agent.take(answer.body, now=now)
             agent.apply(now=now, states=reply.states, errors=reply.errors)
 
+    def tell(self, hostname: str, *, machine: Api | None = None, **told: object) -> None:
+        """Let an agent post what it is and sees; of a host without an agent there is nothing but that."""
+        agent = self.agents.get(hostname)
+        post = inventory.Inventory(
+            **{
+                "hostname": hostname,
+                "agent_uuid": agent.agent_uuid if agent is not None else f"uuid of {hostname}",
+                "version": "0.1.0",
+                "wire_version": "7.80.0",
+                "os": "Debian GNU/Linux 12 (bookworm)",
+                "kernel": "Linux 6.1.0-28-amd64",
+                "architecture": "x86_64",
+                "python": "3.11.7",
+                "uptime_s": 7 * 86400 + 5 * 3600,
+                "settings": AGENT_SETTINGS,
+                **told,
+            }  # type: ignore[arg-type]  # each as its field says
+        )
+        headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+        (machine or self._machine).request("POST", inventory.PATH, inventory.encode(post), headers).expect(
+            200
+        )
+
     def report(self, hostname: str) -> None:
         """Let an agent's clients make up their minds, and tell."""
         self.poll(hostname)
@@ -136,4 +186,49 @@ def shop_fleet(control_plane: ControlPlane) -> SimulatedFleet:
     fleet.refusing["ip-10-2-7-18"] = "tuf: timestamp of the director repository expired"
     fleet.poll("ip-10-2-7-18")
     assert everywhere["state"] == "active"
+    tell_inventories(fleet, control_plane)
     return fleet
+
+
+def tell_inventories(fleet: SimulatedFleet, control_plane: ControlPlane) -> None:
+    """What some agents tell: tracers' settings, services nobody configures, an agent that is switched off."""
+    known = inventory.Known
+    settings = {
+        "DD_TRACE_SAMPLING_RULES": [
+            known("remote_config", '[{"sample_rate": 1.0}]', 310), known("default", "", 28),
+        ],
+        "DD_LOGS_INJECTION": [
+            known("remote_config", "true", 311), known("env_var", "false", 29), known("default", "true", 3),
+        ],
+        "DD_APPSEC_ENABLED": [known("remote_config", "1", 312), known("default", None, 30)],
+        "DD_TAGS": [known("env_var", "team:core,region:eu", 32), known("default", "", 31)],
+        "DD_TRACE_ENABLED": [known("default", "true", 33)],
+        "DD_SERVICE": [known("env_var", "shop", 67), known("default", None, 66)],
+        "DD_ENV": [known("local_stable_config", "prod", 69), known("default", None, 68)],
+        "DD_TRACE_HEADER_TAGS": [known("code", "X-Request-Id:request", 70), known("default", "", 40)],
+        "DD_DYNAMIC_INSTRUMENTATION_ENABLED": [known("default", "false", 71)],
+        "DD_TRACE_FLASK_ENABLED": [known("default", "true", 100)],
+        "DD_TRACE_REDIS_ENABLED": [known("default", "true", 101)],
+    }  # fmt: skip
+    runtime_id = f"runtime-{FAILING}"
+    fleet.tell(
+        "ip-10-2-7-9",
+        services=[
+            service("shop", client_seen=True, runtime_ids=[runtime_id]),
+            service("mail", language="java", tracer_version="0.99.0", client_seen=False, traces=31),
+            service("reports", client_seen=False, switched_off_by="env_var", traces=4),
+        ],
+        runtimes=[
+            inventory.Runtime(
+                runtime_id=runtime_id, service="shop", env="prod", language="python",
+                tracer_version="4.16.0", seen_ms=int(time.time() * 1000), settings=settings,
+            )
+        ],
+        dropped={"too_busy": 12},
+    )  # fmt: skip
+    off = inventory.RemoteConfig(
+        enabled=False, is_on=False, reason="switched off: remote_configuration.enabled is false"
+    )
+    fleet.tell("ip-10-2-7-40", remote_config=off, services=[service("batch")])
+    without = control_plane.api.new_api_key("collectors", remote_config=False)
+    fleet.tell("ip-10-2-7-41", machine=control_plane.machine(without), services=[service("collector")])

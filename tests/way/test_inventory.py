@@ -146,7 +146,7 @@ def test_what_an_agent_tells_is_in_the_api_and_on_its_page(tmp_path: Path) -> No
         shown = await page(it, f"/fleet/agents/{quote(SHOP, safe='')}")
         for text in (
             "Debian GNU/Linux 12", "2 h 1 min", "DD_ENV", "file says", "mail", "agents True",
-            "Remote Configuration is off in its tracer (env_var)", "uploads, to stay light", "team:core",
+            "Remote Configuration is off in its tracer (environment)", "uploads, to stay light", "team:core",
         ):  # fmt: skip
             assert text in shown, text
         shown = await page(it, "/fleet/clients/c1")

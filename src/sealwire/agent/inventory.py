@@ -125,7 +125,7 @@ class Inventory:
         return wire.RemoteConfig(
             enabled=settings.rc_enabled,
             is_on=settings.rc_on,
-            reason=settings.rc_off_reason[:1000],
+            reason=_with_origin(settings)[:1000],
             condition="" if upstream is None else upstream.facts.condition.value,
             error="" if upstream is None else upstream.facts.error[:1000],
         )
@@ -247,6 +247,13 @@ def shown_settings(settings: AgentSettings) -> list[wire.Setting]:
             )
         )
     return shown
+
+
+def _with_origin(settings: AgentSettings) -> str:
+    """Why Remote Configuration is off, and where the switch is that says so."""
+    origin = settings.origins.get("remote_configuration.enabled", "")
+    off_by_hand = origin and not settings.rc_enabled
+    return f"{settings.rc_off_reason} ({origin})" if off_by_hand else settings.rc_off_reason
 
 
 def _shown(name: str, told: Told) -> str:

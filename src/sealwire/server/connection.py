@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sealwire.server import support
+from sealwire.server.effective import origin_words
 from sealwire.server.explain import DeliveryState, FileState
 from sealwire.server.store.rows import ApiKeyRow
 from sealwire.wire.inventory import RemoteConfig, Service
@@ -57,7 +58,7 @@ REMEDIES: Mapping[Connection, str] = {
     "for the organisation.",
     Connection.REVOKED: "Its API key was revoked: give the agent another one and restart it.",
     Connection.DISABLED: "Remote Configuration is off in the agent: set remote_configuration.enabled to "
-    "true in datadog.yaml and restart it.",
+    "true where it is set, and restart the agent.",
     Connection.NOT_DETECTED: "The service sends traces, but its tracer does not ask for configs: check the "
     "tracer's version and DD_REMOTE_CONFIGURATION_ENABLED.",
     Connection.PENDING: "It was told and has not confirmed yet; tracers ask every few seconds. If this "
@@ -238,9 +239,8 @@ def service_standing(
     if service.client_seen:
         return Standing(Connection.UNKNOWN, "its tracer asks its agent, which has not told of it yet")
     if service.switched_off_by:
-        return Standing(
-            Connection.NOT_DETECTED, f"Remote Configuration is off in its tracer ({service.switched_off_by})"
-        )
+        where = origin_words(service.switched_off_by)
+        return Standing(Connection.NOT_DETECTED, f"Remote Configuration is off in its tracer ({where})")
     return Standing(Connection.NOT_DETECTED)
 
 
