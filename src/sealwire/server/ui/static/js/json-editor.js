@@ -31,11 +31,11 @@ class JsonEditor extends HTMLElement {
     this.message.setAttribute("role", "alert");
     this.message.hidden = true;
     this.append(this.message);
-    this.area.addEventListener("input", () => this.measure(this.area.value));
-    this.measure(this.area.value);
+    this.area.addEventListener("input", () => this.measure(this.area.value.length));
+    this.measure(this.area.value.length);
     this.area.form?.addEventListener("submit", (event) => this.sending(event));
     this.area.form?.addEventListener("formdata", (event) => {
-      if (this.view) event.formData.set(this.area.name, this.text());
+      if (this.view && !this.tooMuch) event.formData.set(this.area.name, this.text());
     });
     this.parts = await import(this.getAttribute("src"));
     this.start();
@@ -90,7 +90,7 @@ class JsonEditor extends HTMLElement {
       if (!update.docChanged) return;
       clearTimeout(this.timer);
       this.timer = setTimeout(() => this.write(), WRITE_AFTER_MS);
-      this.measure(null, update.state.doc.length);
+      this.measure(update.state.doc.length);
     });
     const parses = c.jsonParseLinter();
     const state = c.EditorState.create({
@@ -98,7 +98,7 @@ class JsonEditor extends HTMLElement {
       extensions: [
         c.lineNumbers(), c.highlightActiveLineGutter(), c.highlightActiveLine(), c.foldGutter(), c.history(),
         c.drawSelection(), c.indentOnInput(), c.bracketMatching(), c.json(), c.syntaxHighlighting(colours),
-        c.linter((view) => [...parses(view), ...this.marks(view)], { delay: 600 }), c.lintGutter(), c.EditorView.lineWrapping, theme,
+        c.linter((view) => (this.tooMuch ? [] : [...parses(view), ...this.marks(view)]), { delay: 600 }), c.lintGutter(), c.EditorView.lineWrapping, theme,
         c.keymap.of([...c.defaultKeymap, ...c.historyKeymap, ...c.foldKeymap, ...c.lintKeymap, ...c.searchKeymap]),
         c.EditorView.contentAttributes.of({
           "aria-label": this.getAttribute("label") ?? "JSON",
@@ -123,30 +123,30 @@ class JsonEditor extends HTMLElement {
 
   // The textarea as the editor has it.
   write() {
-    if (!this.view) return;
+    if (!this.view || this.tooMuch) return;
     this.area.value = this.text();
     this.area.dispatchEvent(new Event("input", { bubbles: true }));
   }
 
-  /** Says at once what is too large; `length` in characters where counting bytes would cost. */
-  measure(text, length = 0) {
-    if (text === null && length < MOST_BYTES / 4) {
-      this.bytes = length;
-    } else {
-      this.bytes = new Blob([text ?? this.text()]).size;
-    }
-    const most = this.bytes > NOT_SENT_BYTES;
-    const words = most
+  get tooMuch() {
+    return this.bytes > NOT_SENT_BYTES;
+  }
+
+  /** Says at once what is too large; bytes are counted only where the characters leave it open. */
+  measure(characters) {
+    const isOpen = characters > MOST_BYTES / 4 && characters <= NOT_SENT_BYTES;
+    this.bytes = isOpen ? new Blob([this.text()]).size : characters;
+    const words = this.tooMuch
       ? `This is ${size(this.bytes)}. One config may have ${size(MOST_BYTES)}: split it into several. ` +
         "It stays here, and is not sent before it is smaller."
       : "";
     if (this.message.textContent !== words) this.message.textContent = words;
-    this.message.hidden = !most;
+    this.message.hidden = !this.tooMuch;
   }
 
   sending(event) {
-    this.measure(this.text());
-    if (this.bytes <= NOT_SENT_BYTES) return;
+    this.measure(this.view ? this.view.state.doc.length : this.area.value.length);
+    if (!this.tooMuch) return;
     event.preventDefault();
     this.message.scrollIntoView({ block: "center" });
   }
