@@ -70,6 +70,7 @@ API: dict[str, str] = {
     "GET /api/admin/v1/settings": "S",
     "PUT /api/admin/v1/settings": "a",
     "GET /api/admin/v1/status": "S",
+    "GET /api/admin/v1/support": "r",
     "GET /api/admin/v1/users": "s",
     "POST /api/admin/v1/users": "a",
     "GET /api/admin/v1/users/{user_id:str}": "s",

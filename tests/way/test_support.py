@@ -48,3 +48,20 @@ def test_the_page_counts_who_takes_what(tmp_path: Path) -> None:
         assert "7.41.1" in everything
 
     run(tmp_path, case)
+
+
+def test_the_matrix_is_in_the_api_too(tmp_path: Path) -> None:
+    async def case(it: Console) -> None:
+        await it.poll(it.agent(tracer("old", language="node", tracer_version="3.10.0")))
+        await it.plane.tenants[1].overview.look()
+
+        matrix = await it.get("/support")
+        blocking = next(one for one in matrix["features"] if one["name"] == "asm_blocking")
+
+        assert blocking["languages"]["node"] == {
+            "since": "3.11.0", "source": "documented", "note": "", "clients": 1, "take_it": 0,
+            "older": ["3.10.0"],
+        }  # fmt: skip
+        assert blocking["languages"]["java"]["clients"] == 0
+
+    run(tmp_path, case)

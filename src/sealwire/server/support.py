@@ -12,7 +12,7 @@ A language that is not named does not have the feature.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
@@ -241,3 +241,36 @@ def _words(feature: Feature, name: str, minimum: Minimum | None, count: int, tot
     if minimum.source == SEEN:
         return f"{who} older than {name} {minimum.version} and may ignore it {what}: nothing older was tried."
     return f"{who} older than {name} {minimum.version} and will ignore it {what}."
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many clients of one language take a feature.
+
+    Attributes:
+        of: All of that language.
+        old: Versions that are there and do not take it.
+    """
+
+    meet: int
+    of: int
+    old: tuple[str, ...]
+
+
+def tally(feature: Feature, language: str, versions: Mapping[str, int]) -> Tally:
+    """Count a feature over the versions of a language that are there."""
+    minimum = feature.minimum.get(language)
+    old = sorted(version for version in versions if not takes(minimum, version))
+    total = sum(versions.values())
+    return Tally(total - sum(versions[version] for version in old), total, tuple(old))
+
+
+def versions_of(clients: Iterable[Mapping[str, object]]) -> dict[str, dict[str, int]]:
+    """Language -> version -> how many clients, of what clients say of themselves."""
+    found: dict[str, dict[str, int]] = {name: {} for name in LANGUAGES}
+    for facts in clients:
+        counts = found.get(str(facts.get("language", "")))
+        if counts is not None:
+            version = str(facts.get("tracer_version", ""))
+            counts[version] = counts.get(version, 0) + 1
+    return found

@@ -27,6 +27,7 @@ from sealwire.server.api import (
     protect,
     settings,
     shapes,
+    support,
     trust,
     webhooks,
 )
@@ -138,6 +139,7 @@ _MODULES = (
     propagation,
     protect,
     settings,
+    support,
     trust,
     webhooks,
 )

@@ -11,7 +11,7 @@ from litestar import Request, Response, get
 from sealwire.products import PRODUCTS
 from sealwire.server import support
 from sealwire.server.api.guard import Asker, OwnTenant
-from sealwire.server.overview import ClientLine, Fleet
+from sealwire.server.overview import Fleet
 from sealwire.server.support import DOCUMENTED, FEATURES, LANGUAGES, SEEN, Feature
 from sealwire.server.ui.fleet import href as fleet_href
 from sealwire.server.ui.render import page
@@ -94,12 +94,7 @@ HANDLERS = [show_support]
 
 
 def _view(fleet: Fleet, language: str) -> SupportPage:
-    by_language: dict[str, dict[str, int]] = {name: {} for name in LANGUAGES}
-    for line in fleet.clients:
-        spoken = str(line.facts.get("language", ""))
-        if spoken in by_language:
-            version = _version(line)
-            by_language[spoken][version] = by_language[spoken].get(version, 0) + 1
+    by_language = support.versions_of(line.facts for line in fleet.clients)
     shown = [language] if language in LANGUAGES else list(LANGUAGES)
     counts = {name: sum(versions.values()) for name, versions in by_language.items()}
     tabs = (
@@ -137,31 +132,25 @@ def _view(fleet: Fleet, language: str) -> SupportPage:
     )
 
 
-def _version(line: ClientLine) -> str:
-    return str(line.facts.get("tracer_version", ""))
-
-
 def _cell(feature: Feature, language: str, versions: Mapping[str, int]) -> Cell:
     name = LANGUAGES[language]
     minimum = feature.minimum.get(language)
-    total = sum(versions.values())
     if minimum is None:
+        total = sum(versions.values())
         return Cell(language, name, _ABSENT, "", "", f"{name} does not have this.", "", 0, total, None, None)
-    old = {version for version in versions if not support.takes(minimum, version)}
-    meet = total - sum(versions[version] for version in old)
+    count = support.tally(feature, language, versions)
     how, about = _HOW[minimum.source]
-    status = _THERE if not total else _SOME if old else _ALL
-    listed = sorted(version for version in old if version)[:MAX_OLD_VERSIONS]
+    listed = [version for version in count.old if version][:MAX_OLD_VERSIONS]
     return Cell(
         language=language,
         language_name=name,
-        status=status,
+        status=_THERE if not count.of else _SOME if count.old else _ALL,
         version=minimum.version,
         how=how,
         about=about,
         note=minimum.note,
-        meet=meet,
-        of=total,
-        meet_href=fleet_href(q=f"language:{language}") if total else None,
+        meet=count.meet,
+        of=count.of,
+        meet_href=fleet_href(q=f"language:{language}") if count.of else None,
         old_href=fleet_href(q=f"language:{language} library:{','.join(listed)}") if listed else None,
     )
