@@ -39,6 +39,7 @@ SETTLE_TIMEOUT_S = 1.0
 FORGET_SESSION_AFTER_S = 300.0
 MAX_SESSIONS = 200_000
 JUST_SIGNED_S = 5.0
+MAX_READY = 20  # bundles made while an agent does not ask, of which the times are kept
 MAX_FULL_ANSWERS_BYTES = 64 * 1024 * 1024  # kept to be sent again
 
 
@@ -58,9 +59,9 @@ class Session:
     view: View | None = None
     answer: bytes = b""  # what answers ``gist`` from now on, empty when that must be thought about
     is_steady: bool = False  # the answer says nothing new
-    ready_ms: int = 0  # when the bundle could be given to it
-    last_given: tuple[int, int] = (0, 0)  # of the last bundle: when it was ready, when it was given
-    given: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # path -> version, and the same
+    ready_ms: tuple[int, ...] = ()  # when bundles were ready for it, since it was given the last one
+    last_given: tuple[tuple[int, ...], int] = ((), 0)  # of the last bundle: the same, and when it was given
+    given: dict[str, tuple[int, tuple[int, ...], int]] = field(default_factory=dict)  # path -> version, same
     given_until: float = 0.0  # when the newest of what it was given here expires, seconds since 1970
     last_seen: float = 0.0  # time.time()
     first_seen: float = 0.0
@@ -362,7 +363,8 @@ class Distributor:
             session.bundle, session.view, session.answer, session.is_steady = bundle, view, b"", False
             now, signed = time.time(), bundle.signed_at.timestamp()
             # One that was signed long ago, for others, was ready then.
-            session.ready_ms = int((now if now - signed < JUST_SIGNED_S else signed) * 1000)
+            ready_s = now if now - signed < JUST_SIGNED_S else signed
+            session.ready_ms = (*session.ready_ms[-MAX_READY:], int(ready_s * 1000))
             session.fresh_until = bundle.signed_at.timestamp() + self._resign_after_s
             for waiter in session.waiters:
                 if not waiter.done():
@@ -431,12 +433,13 @@ class Distributor:
     def _note_given(self, session: Session, bundle: Bundle, lacks: frozenset[tuple[str, str]] | None) -> None:
         """When an agent was given what: for who asks how long changes take."""
         now_ms = int(time.time() * 1000)
-        session.last_given = session.ready_ms, now_ms
+        session.last_given = ready_ms, given_ms = session.ready_ms, now_ms
+        session.ready_ms = ready_ms[-1:]  # should it be given the same again
         given = session.given
         for path in bundle.files if lacks is None else [path for path, _ in lacks]:
             version = bundle.files[path].version
             if given.get(path, (0,))[0] != version:
-                given[path] = version, session.ready_ms, now_ms
+                given[path] = version, ready_ms, given_ms
         if len(given) > 2 * len(bundle.files) + 100:
             session.given = {path: when for path, when in given.items() if path in bundle.files}
 

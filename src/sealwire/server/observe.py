@@ -19,7 +19,6 @@ from sealwire.errors import SealwireError
 from sealwire.server.store import read, rows, write
 from sealwire.server.store.database import Database
 from sealwire.wire import remoteconfig_pb2 as pb
-from sealwire.wire.codec import ApplyState
 
 if TYPE_CHECKING:
     from sealwire.server.distribute import Session
@@ -147,9 +146,7 @@ class Observer:
                     said[path] = rows.DeliveryRow(client_id, path, *value, now_ms)
                     self._deliveries[client_id, path] = said[path]
                     if self.propagation is not None:
-                        had = before.get(path)
-                        taken = had[0] if had is not None and had[1] == ApplyState.ACKNOWLEDGED else None
-                        self.propagation.said(session, row, said[path], taken)
+                        self.propagation.said(session, row, said[path], before.get(path))
             for path in before:
                 if path not in after:
                     self._deliveries[client_id, path] = None

@@ -8,38 +8,48 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sealwire.server.explain import DeliveryState, FileState
 from sealwire.server.overview import ClientLine, Fleet
 from sealwire.server.propagation import Delivery, Key, Step, Tally, Window
 from sealwire.server.tenant import Tenant
 
-SLOWEST = 15
-WAITING = 15
+SLOWEST = 10  # changes, each with the client that took longest
+WAITING = 10
 LONG_S = 5.0  # a delivery that is younger than this is simply on its way
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A file that a client shall have and has not confirmed.
+    """A file that clients shall have and have not confirmed, all for the same reason.
 
     Attributes:
+        line, file: Of the one that waits longest.
         age_s: Since it was saved, or since the client appeared.
+        clients: How many there are.
     """
 
     line: ClientLine
     file: FileState
     age_s: float
     why: str
+    clients: int
 
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """A delivery that took long, and what took so long."""
+    """A change that took long to arrive.
+
+    Attributes:
+        delivery: To the client that it took longest to.
+        why: What took so long.
+        clients: How many it arrived in, within the window.
+    """
 
     delivery: Delivery
     why: str
+    clients: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +60,7 @@ class Report:
         whole: All products and services that were asked for, together.
         products: By product, those with the most deliveries first.
         services: Every service in the window, whatever was asked for.
-        more_waiting: How many wait besides those that are listed.
+        all_waiting: How many clients' files wait, those that are not listed included.
     """
 
     window: Window
@@ -59,7 +69,7 @@ class Report:
     services: tuple[str, ...]
     slowest: tuple[Slow, ...]
     waiting: tuple[Waiting, ...]
-    more_waiting: int
+    all_waiting: int
 
 
 def report(tenant: Tenant, fleet: Fleet, window: Window, *, product: str = "", service: str = "") -> Report:
@@ -74,23 +84,29 @@ def report(tenant: Tenant, fleet: Fleet, window: Window, *, product: str = "", s
 
     tallies = tenant.propagation.tallies(window)
     whole, products = _together({key: tally for key, tally in tallies.items() if asked(key)})
+    changes: dict[tuple[str, int], list[Delivery]] = {}
+    for one in tenant.propagation.deliveries(window):
+        if not one.is_start and asked((one.product, one.service)):
+            changes.setdefault((one.config_id, one.began_ms), []).append(one)
     slowest = heapq.nlargest(
         SLOWEST,
-        (one for one in tenant.propagation.deliveries(window) if asked((one.product, one.service))),
-        key=lambda one: (not one.is_start, one.took_s),
+        ((max(some, key=lambda one: one.ended_ms), len(some)) for some in changes.values()),
+        key=lambda found: found[0].took_s,
     )
-    waiting = sorted(
-        (one for one in _waiting(tenant, fleet) if asked((one.file.product, _service(one.line)))),
-        key=lambda one: -one.age_s,
-    )
+    waiting: dict[tuple[object, ...], list[Waiting]] = {}
+    for late in _waiting(tenant, fleet):
+        if asked((late.file.product, _service(late.line))):
+            waiting.setdefault((late.file.config_ids, late.file.state, late.why), []).append(late)
+    longest = [replace(max(some, key=lambda one: one.age_s), clients=len(some)) for some in waiting.values()]
+    longest.sort(key=lambda one: -one.age_s)
     return Report(
         window=window,
         whole=whole,
         products=products,
         services=tuple(sorted({key[1] for key in tallies if key[1]})),
-        slowest=tuple(Slow(one, why_slow(one)) for one in slowest),
-        waiting=tuple(waiting[:WAITING]),
-        more_waiting=max(0, len(waiting) - WAITING),
+        slowest=tuple(Slow(one, why_slow(one), clients) for one, clients in slowest),
+        waiting=tuple(longest[:WAITING]),
+        all_waiting=sum(one.clients for one in longest),
     )
 
 
@@ -117,7 +133,7 @@ def _waiting(tenant: Tenant, fleet: Fleet) -> Iterator[Waiting]:
                 continue
             age_s = fleet.at_s - max(file.saved_ms / 1000, line.first_seen_s)
             if age_s >= LONG_S:
-                yield Waiting(line, file, age_s, _why_waiting(line, file))
+                yield Waiting(line, file, age_s, _why_waiting(line, file), 1)
 
 
 def _why_waiting(line: ClientLine, file: FileState) -> str:
@@ -134,8 +150,6 @@ def why_slow(delivery: Delivery) -> str:
     """What took the most of a delivery's time, as a sentence."""
     if delivery.failed:
         return "The client did not take it."
-    if delivery.is_start:
-        return "Counted from when the client appeared, or first asked for this product."
     steps = dict(delivery.steps())
     del steps[Step.WHOLE]
     if not steps:

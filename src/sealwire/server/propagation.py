@@ -198,35 +198,34 @@ class Propagation:
                 self._asked_ms.setdefault(row.client_id, {})[product] = row.last_seen_ms
 
     def said(
-        self, session: Session, client: rows.ClientRow, delivery: rows.DeliveryRow, before: int | None
+        self,
+        session: Session,
+        client: rows.ClientRow,
+        delivery: rows.DeliveryRow,
+        had: tuple[int, int, str] | None,
     ) -> None:
         """A client said something new of a file.
 
         Args:
-            before: The version it said it had taken before, None for none.
+            had: What it said of that file before: version, apply state, error.
         """
         if delivery.apply_state not in (ApplyState.ACKNOWLEDGED, ApplyState.ERROR):
             return
-        file = self._publisher.files.get(delivery.path)
-        if file is None or file.version != delivery.version or before == delivery.version:
+        if had is not None and had[:2] == (delivery.version, ApplyState.ACKNOWLEDGED):
             return
-        active = self._publisher.catalogue.active
-        # A config that was changed again meanwhile says nothing of when this file was saved.
-        sources = [
-            item.row
-            for one, revision in file.sources.items()
-            if (item := active.get(one)) is not None and item.row.revision == revision
-        ]
-        newest = max(sources, key=lambda row: row.updated_ms, default=None)
-        if newest is None or newest.updated_ms > delivery.since_ms:
+        file = self._publisher.files.get(delivery.path)
+        if file is None or file.version != delivery.version:
+            return
+        saved_ms, config_id = self._saved(file, is_new_to_client=had is None)
+        if not config_id or saved_ms > delivery.since_ms:
             return
         product = delivery.path.split("/")[2]
         asked_ms = self._asked_ms.get(client.client_id, {}).get(product, 0)
-        began_ms = max(newest.updated_ms, client.first_seen_ms, asked_ms)
+        began_ms = max(saved_ms, client.first_seen_ms, asked_ms)
         signed_ms, fetched_ms = _times(session, delivery, began_ms)
         self._take(
             Delivery(
-                config_id=newest.config_id,
+                config_id=config_id,
                 path=delivery.path,
                 product=product,
                 service=str(client.facts.get("service", "")),
@@ -234,7 +233,7 @@ class Propagation:
                 client_id=client.client_id,
                 hostname=session.hostname,
                 began_ms=began_ms,
-                is_start=began_ms != newest.updated_ms,
+                is_start=began_ms != saved_ms,
                 signed_ms=signed_ms,
                 fetched_ms=fetched_ms,
                 ended_ms=delivery.since_ms,
@@ -242,6 +241,24 @@ class Propagation:
                 is_waiting_agent=any(tag.startswith("sealwire_version:") for tag in session.tags),
             )
         )
+
+    def _saved(self, file: rows.FileRow, *, is_new_to_client: bool) -> tuple[int, str]:
+        """When what a client was given was saved, and the config that did it; 0 and nothing if unknown.
+
+        Who had the file is given it anew for its contents, which a later change of nothing but the targeting
+        leaves alone; who had it not is given it for the newest change of all.
+        """
+        version, saved_ms, config_id = self._publisher.saved.get(file.path, (0, 0, ""))
+        if version == file.version and not is_new_to_client:
+            return saved_ms, config_id
+        active = self._publisher.catalogue.active
+        # A config that was changed again meanwhile says nothing of when this file was saved.
+        times = (
+            (item.row.updated_ms, one)
+            for one, revision in file.sources.items()
+            if (item := active.get(one)) is not None and item.row.revision == revision
+        )
+        return max(times, default=(0, ""))
 
     def forget(self, client_ids: Iterable[str]) -> None:
         """Clients that are gone for good."""
@@ -337,12 +354,12 @@ class Propagation:
 
 def _times(session: Session, delivery: rows.DeliveryRow, began_ms: int) -> tuple[int | None, int | None]:
     """When the bundle was ready, and when its agent was given it; None where nobody saw it."""
-    for version, ready_ms, given_ms in (
-        session.given.get(delivery.path, (0, 0, 0)),
+    for version, ready, given_ms in (
+        session.given.get(delivery.path, (0, (), 0)),
         (delivery.version, *session.last_given),  # who is new to a file that its agent has
     ):
         if version == delivery.version and began_ms <= given_ms <= delivery.since_ms:
-            return max(ready_ms, began_ms), given_ms
+            return min((ready_ms for ready_ms in ready if ready_ms >= began_ms), default=began_ms), given_ms
     return None, None
 
 

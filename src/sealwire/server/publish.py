@@ -125,6 +125,7 @@ class _Plan:
     to_sign: dict[str, View] = field(default_factory=dict)  # slot -> view
     reused: dict[str, Bundle] = field(default_factory=dict)
     files: dict[str, rows.FileRow] = field(default_factory=dict)  # new or changed
+    saved: dict[str, tuple[int, int, str]] = field(default_factory=dict)  # as in Publisher
     roles: set[str] = field(default_factory=set)  # product roles to sign
     sign_config: bool = False
     sign_top: bool = False
@@ -165,6 +166,8 @@ class Publisher:
             self.files = {row.path: row for row in read.files(c, org_id)}
             self._published = {path: (row.sha256, row.version) for path, row in self.files.items()}
             self._in_place: dict[str, Content] = {}  # files whose row says all that their content does
+            # Path -> version, when the config that made it so was saved, and which: since this was started.
+            self.saved: dict[str, tuple[int, int, str]] = {}
             documents = {row.role: row for row in read.current_documents(c, org_id)}
             audiences = Audiences(read.audiences(c, org_id))
         self.roots = roots
@@ -311,6 +314,8 @@ class Publisher:
                 self._in_place[path] = content
                 continue
             version = next_version(content, None if row is None else (row.sha256, row.version))
+            if row is None or row.version != version:
+                plan.saved[path] = version, *self._newest(content.sources)
             plan.files[path] = rows.FileRow(
                 path=path,
                 version=version,
@@ -336,6 +341,12 @@ class Publisher:
                 )
                 plan.roles.add(row.role)
                 self._in_place.pop(path, None)
+
+    def _newest(self, sources: Iterable[str]) -> tuple[int, str]:
+        """When the newest of some configs was saved, and which it is."""
+        active = self.catalogue.active
+        times = ((active[one].row.updated_ms, one) for one in sources if one in active)
+        return max(times, default=(0, ""))
 
     def _plan_config(self, plan: _Plan) -> None:
         roles = self.config.roles if self.config is not None else {}
@@ -468,6 +479,7 @@ class Publisher:
         self.files = files
         self.catalogue.audiences.fresh.clear()
         self._published.update({path: (row.sha256, row.version) for path, row in plan.files.items()})
+        self.saved.update(plan.saved)
         self.config = config
         self.config_version = config.version
         self.director_version = version

@@ -43,7 +43,10 @@ async def show_propagation(
         "window": found.window.value,
         "steps": _steps(found.whole),
         "products": [{"product": name, "steps": _steps(tally)} for name, tally in found.products],
-        "slowest": [{**_delivery(one.delivery, readable), "why": one.why} for one in found.slowest],
+        "slowest": [
+            {**_delivery(one.delivery, readable), "clients": one.clients, "why": one.why}
+            for one in found.slowest
+        ],
         "waiting": [
             {
                 "client_id": one.line.client_id,
@@ -51,6 +54,7 @@ async def show_propagation(
                 "env": str(one.line.facts.get("env", "")),
                 "agent": one.line.hostname,
                 "age_s": round(one.age_s, 1),
+                "clients": one.clients,
                 "why": one.why,
                 "file": {
                     **shapes.file(one.file),
@@ -59,7 +63,7 @@ async def show_propagation(
             }
             for one in found.waiting
         ],
-        "more_waiting": found.more_waiting,
+        "all_waiting": found.all_waiting,
     }
 
 
@@ -96,7 +100,6 @@ def _delivery(one: Delivery, readable: tuple[str, ...]) -> dict[str, Any]:
         "signed_at": shapes.time_or_none(one.signed_ms),
         "fetched_at": shapes.time_or_none(one.fetched_ms),
         "ended_at": shapes.time(one.ended_ms),
-        "is_start": one.is_start,
         "failed": one.failed,
     }
 

@@ -127,6 +127,7 @@ class ConfigPage:
         rules: Targeting field by field.
         having, lacking: None for a visitor who may not see the fleet.
         undo: The revision that undoes the last change; None where there is nothing to undo.
+        again_href: For an expired one: to the page that gives it a new time.
     """
 
     config_id: str
@@ -165,6 +166,7 @@ class ConfigPage:
     is_active: bool
     may_write: bool
     undo: int | None
+    again_href: str | None
     live_href: str
 
 
@@ -221,7 +223,9 @@ async def view(
     uptake = tenant.uptakes.of(fleet).get(row.config_id, NOBODY) if state == ACTIVE else NOBODY
     found = await asyncio.to_thread(holders.holders, tenant, fleet, row)
     sees_fleet = principal.may("fleet_read")
-    lacking = await asyncio.to_thread(holders.kept_out, tenant, row, found.lacking) if sees_fleet else ()
+    lacking: tuple[holders.KeptOut, ...] = ()
+    if sees_fleet and state == ACTIVE:
+        lacking = await asyncio.to_thread(holders.kept_out, tenant, row, found.lacking)
     files = await asyncio.to_thread(holders.published_files, tenant, row.config_id)
     previous = next((one for one in scene.revisions if one.revision == row.revision - 1), None)
     return ConfigPage(
@@ -251,7 +255,7 @@ async def view(
         in_sight=IN_SIGHT,
         having_total=len(found.having),
         having_href=fleet_href(q=f"config:{row.config_id}"),
-        lacking=tuple(_lacker(one, state) for one in lacking[:REASONS]) if sees_fleet else None,
+        lacking=tuple(_lacker(one) for one in lacking[:REASONS]) if sees_fleet else None,
         lacking_total=len(found.lacking),
         more_reasons=max(0, len(lacking) - REASONS),
         histogram=charts.took(_took(found.having)),
@@ -267,6 +271,9 @@ async def view(
         may_write=scene.may_write,
         undo=previous.revision
         if previous is not None and previous.state != RETIRED and scene.may_write
+        else None,
+        again_href=f"/configs/{row.config_id}/restore?revision={row.revision}"
+        if state == EXPIRED and scene.may_write
         else None,
         live_href=f"/live/configs/{row.config_id}"
         + ("" if scene.before is None else f"?before={scene.before}"),
@@ -361,10 +368,8 @@ def _holder(tenant: Tenant, row: rows.ConfigRow, line: ClientLine, file: FileSta
     )
 
 
-def _lacker(group: holders.KeptOut, state: str) -> LackerRow:
+def _lacker(group: holders.KeptOut) -> LackerRow:
     reasons = tuple(rule.text for rule in group.unmet)
-    if state != ACTIVE:
-        reasons = (f"It is {state}.", *reasons)
     first = group.clients[:NAMED]
     return LackerRow(
         dom_id=dom_id("lacks", " ".join(reasons)),
