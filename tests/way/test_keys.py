@@ -128,8 +128,8 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(folder: Path) -> AsyncIterator[Scene]:
-    async with running(folder) as plane:
+async def scene(folder: Path, **settings: Any) -> AsyncIterator[Scene]:
+    async with running(folder, **settings) as plane:
         application, _ = build(plane)
         transport = httpx.ASGITransport(application)
         async with httpx.AsyncClient(transport=transport, base_url="http://sealwire") as client:
@@ -613,6 +613,37 @@ def test_an_agent_is_found_under_the_key_it_asks_with_now_also_after_a_restart(t
 
     one, two = asyncio.run(first())
     asyncio.run(second(one, two))
+
+
+# Several control planes over one database ---------------------------------------------------------
+
+
+def test_what_one_control_plane_switches_off_the_other_withdraws_and_refuses(
+    tmp_path: Path, postgres_dsn: str
+) -> None:
+    async def case() -> None:
+        async with (
+            scene(tmp_path, database_url=postgres_dsn) as one,
+            scene(tmp_path, database_url=postgres_dsn) as other,
+        ):
+            _, secret = await other.new_key()
+            agent = other.agent()
+            await other.put()
+            await other.settle(agent, secret)
+            held = asyncio.create_task(other.poll(agent, secret, wait_s=30))
+            await asyncio.sleep(0.7)  # what the agent has is written
+
+            await one.done("PUT", "/settings", {"remote_config": False})
+
+            await asyncio.wait_for(held, 10)
+            assert held_of(agent) == 0
+            assert (await one.done("GET", "/settings"))["remote_config"] is True
+            await other.poll(agent, secret)
+            await other.until_off()
+            assert await other.why_not(agent, secret) == OFF
+            await one.until_off()
+
+    asyncio.run(case())
 
 
 # Two administrators, and those who are none -----------------------------------------------------

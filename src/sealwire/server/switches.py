@@ -79,6 +79,7 @@ class Switches:
         self._all_fetched: dict[tuple[str, float], float] = {}
         self._agents: list[withdrawals.Holding] = []
         self._agents_read_at = 0.0
+        self._reading = asyncio.Lock()
         self.organisation = self._load()[0]
         self._followed: object = None
         self._follow()
@@ -162,6 +163,9 @@ class Switches:
                 await asyncio.sleep(TICK_S)
 
     async def _end_what_is_done(self) -> None:
+        if not self._subjects():
+            return
+        await self._read_agents(within_s=0.0)
         now_s = time.time()
         ended = False
         for one in await self.progress():
@@ -221,16 +225,8 @@ class Switches:
         Args:
             since_s: When the withdrawal began that this is about.
         """
+        await self._read_agents(within_s=AGENTS_FRESH_S)
         now_s = time.time()
-        if now_s - self._agents_read_at > AGENTS_FRESH_S:
-            self._agents_read_at = now_s
-
-            def load() -> list[withdrawals.Holding]:
-                with self._database.read() as c:
-                    return withdrawals.holdings(c, self._org_id)
-
-            await self._tenant.observer.flush()
-            self._agents = await asyncio.to_thread(load)
         clients: dict[str, list[str]] = {}
         for client_id, row in self._tenant.observer.clients.items():
             if row.facts.get("kind") == "tracer":
@@ -250,6 +246,18 @@ class Switches:
             if subject in (EVERYTHING, holder.key_id):
                 found.append(holder)
         return sorted(found, key=lambda holder: (holder.hostname, holder.agent_id))
+
+    async def _read_agents(self, *, within_s: float) -> None:
+        def load() -> list[withdrawals.Holding]:
+            with self._database.read() as c:
+                return withdrawals.holdings(c, self._org_id)
+
+        async with self._reading:  # nobody decides on rows that are still on their way
+            if time.time() - self._agents_read_at <= within_s:
+                return
+            await self._tenant.observer.flush()
+            self._agents = await asyncio.to_thread(load)
+            self._agents_read_at = time.time()
 
     def _holder(
         self,
