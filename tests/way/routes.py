@@ -1,8 +1,8 @@
 """Who gets in where: every route of people, and whom it lets in.
 
-Letters: ``-`` anybody at all, ``S`` whoever is signed in, ``r`` Read Only and up, ``s`` Standard and up, ``a``
-Admin only. A route that is not here fails the build; so does one here that is gone. To add a route, decide
-who gets in and write it down.
+Letters: ``-`` anybody at all, ``S`` whoever is signed in, ``r`` Read Only and up, ``s`` Standard and up,
+``a`` Admin only. A route that is not here fails the build; so does one here that is gone. To add a route,
+decide who gets in and write it down.
 """
 
 from __future__ import annotations
