@@ -27,6 +27,7 @@ from sealwire.products import ClientFacts
 from sealwire.server.connection import (
     CONNECTED,
     HEARD_WITHIN_S,
+    OFFLINE_AFTER_S,
     Connection,
     Standing,
     agent_standing,
@@ -192,6 +193,7 @@ class Overview:
         self._known: dict[str, rows.ClientRow] = {}
         self._services: tuple[ClientLine, ...] = ()
         self._services_at = 0.0
+        self._unasked: dict[str, _Unasked] = {}  # by agent
         self._lock = asyncio.Lock()
 
     async def glance(self) -> Fleet:
@@ -511,54 +513,98 @@ class Overview:
     def _service_lines(self, clients: Iterable[ClientLine], now_s: float) -> list[ClientLine]:
         """Services that send traces, and of whose tracers none asks for configs."""
         inventories = self._tenant.inventory.rows
-        names: dict[str, set[tuple[str, str]]] = {}
-        runtimes: set[str] = set()
+        behind: dict[str, list[ClientLine]] = {}
         for line in clients:
-            if line.state is Connection.OFFLINE or line.agent_id not in inventories:
-                continue
-            facts = line.facts
-            runtimes.add(facts.get("runtime_id", ""))
-            mine = names.setdefault(line.agent_id, set())
-            env = facts.get("env", "").lower()
-            mine.add((facts.get("service", "").lower(), env))
-            for name in facts.get("extra_services", ()):
-                mine.add((name.lower(), env))
+            if line.agent_id in inventories and line.standing.state is not Connection.OFFLINE:
+                behind.setdefault(line.agent_id, []).append(line)
         remote_config = self._tenant.organisation.remote_config
+        before, self._unasked = self._unasked, {}
         lines: list[ClientLine] = []
         for agent_id, row in inventories.items():
-            document, place = row.told, self._places.get(agent_id)
-            if document is None or row.posted_ms is None or place is None:
+            place = self._places.get(agent_id)
+            if row.told is None or row.posted_ms is None or place is None:
                 continue
-            posted_s = row.posted_ms / 1000
-            if now_s - posted_s > SHOW_FOR_S:
+            if now_s - row.posted_ms / 1000 > SHOW_FOR_S:
                 continue
-            mine = names.get(agent_id, set())
-            for service in document.services:
-                if (service.service.lower(), service.env.lower()) in mine:
-                    continue
-                if not runtimes.isdisjoint(service.runtime_ids):
-                    continue
-                # A host's clock may be off; what it posted it saw before.
-                seen_s = min(service.seen_ms / 1000, posted_s)
-                standing = service_standing(
-                    service, age_s=now_s - seen_s, barred=place.barred,
-                    told=document.remote_config, remote_config=remote_config,
-                )  # fmt: skip
-                lines.append(
-                    ClientLine(
-                        f"{SERVICE}:{agent_id}:{service.env}:{service.service}", agent_id, place.hostname,
-                        {
-                            "kind": SERVICE,
-                            "service": service.service,
-                            "env": service.env,
-                            "language": service.language,
-                            "tracer_version": service.tracer_version,
-                            "app_version": service.app_version,
-                        },
-                        (), 0, 0, standing, "", service.first_seen_ms / 1000, seen_s, False,
-                    )
-                )  # fmt: skip
+            here = behind.get(agent_id, [])
+            kept = before.get(agent_id)
+            if kept is None or not kept.holds(row, place, here, remote_config, now_s):
+                kept = _unasked(agent_id, row, place, here, remote_config, now_s)
+            self._unasked[agent_id] = kept
+            lines.extend(kept.lines)
         return lines
+
+
+@dataclass(frozen=True, slots=True)
+class _Unasked:
+    """The services of one agent without a client, and what that rests on."""
+
+    row: InventoryRow
+    place: _Place
+    here: list[ClientLine]
+    remote_config: bool
+    until_s: float  # when the first of them goes silent
+    lines: tuple[ClientLine, ...]
+
+    def holds(
+        self, row: InventoryRow, place: _Place, here: list[ClientLine], remote_config: bool, now_s: float
+    ) -> bool:
+        return (
+            self.row is row
+            and self.place is place
+            and self.remote_config is remote_config
+            and now_s < self.until_s
+            and self.here == here
+        )
+
+
+def _unasked(
+    agent_id: str,
+    row: InventoryRow,
+    place: _Place,
+    here: list[ClientLine],
+    remote_config: bool,
+    now_s: float,
+) -> _Unasked:
+    assert row.told is not None
+    names: set[tuple[str, str]] = set()
+    runtimes: set[str] = set()
+    for client in here:
+        facts = client.facts
+        runtimes.add(facts.get("runtime_id", ""))
+        env = facts.get("env", "").lower()
+        names.add((facts.get("service", "").lower(), env))
+        names.update((name.lower(), env) for name in facts.get("extra_services", ()))
+    until_s = math.inf
+    lines = []
+    for service in row.told.services:
+        if (service.service.lower(), service.env.lower()) in names:
+            continue
+        if not runtimes.isdisjoint(service.runtime_ids):
+            continue
+        # A host's clock may be off; what it posted it saw before.
+        seen_s = min(service.seen_ms, row.posted_ms or 0) / 1000
+        if now_s - seen_s <= OFFLINE_AFTER_S:
+            until_s = min(until_s, seen_s + OFFLINE_AFTER_S)
+        standing = service_standing(
+            service, age_s=now_s - seen_s, barred=place.barred, told=row.told.remote_config,
+            remote_config=remote_config,
+        )  # fmt: skip
+        lines.append(
+            ClientLine(
+                f"{SERVICE}:{agent_id}:{service.env}:{service.service}", agent_id, place.hostname,
+                {
+                    "kind": SERVICE,
+                    "service": service.service,
+                    "env": service.env,
+                    "language": service.language,
+                    "tracer_version": service.tracer_version,
+                    "app_version": service.app_version,
+                },
+                (), 0, 0, standing, "", service.first_seen_ms / 1000, seen_s, False,
+            )
+        )  # fmt: skip
+    return _Unasked(row, place, here, remote_config, until_s, tuple(lines))
 
 
 def _barred(
