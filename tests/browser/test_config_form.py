@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import Visitor
+from tests.browser.conftest import SCREENSHOTS, Visitor
+from tests.browser.test_pages import AXE, WIDTHS
 from tests.support.payloads import denied_ips, tracing
 from tests.support.simulated_fleet import SimulatedFleet
 from tests.support.stack import ControlPlane
@@ -276,6 +277,63 @@ def test_a_kept_draft_is_discarded_and_is_nobodys_after_signing_out(person: Visi
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url("**/sign-in**")
     assert page.evaluate("Object.keys(sessionStorage).filter((key) => key.startsWith('sealwire:'))") == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_pages_on_the_way_show_without_a_complaint_and_have_no_serious_barrier(
+    theme: str, width: str, chromium: Any, control_plane: ControlPlane, fleet: SimulatedFleet
+) -> None:
+    made = control_plane.api.create("APM_TRACING", tracing(tracing_sampling_rate=0.1), name="On the way")
+    size = {"width": WIDTHS[width], "height": 900}
+    strict = Visitor(chromium, control_plane, viewport=size, color_scheme=theme)
+    loose = Visitor(chromium, control_plane, viewport=size, color_scheme=theme, bypass_csp=True)
+    found = []
+    for visitor in (strict, loose):
+        page = visitor.visit(f"/configs/{made['id']}/edit")
+
+        def look(name: str, visitor: Visitor = visitor) -> None:
+            page = visitor.page
+            page.wait_for_timeout(200)
+            if visitor is strict:
+                page.screenshot(path=SCREENSHOTS / f"config-{name}-{theme}-{width}.png", full_page=True)
+                wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+                assert page.evaluate(wide) <= 0, name
+                return
+            page.evaluate(AXE.read_text())
+            violations = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+            found.extend(
+                (name, one["id"], one["nodes"][0]["html"][:300])
+                for one in violations
+                if one["impact"] in ("serious", "critical")
+            )
+
+        look("edit")
+        page.get_by_label("Sampling rate").fill("2")
+        page.get_by_role("button", name="Review", exact=True).last.click()
+        page.get_by_text("not right yet").wait_for()
+        look("problem")
+        page.get_by_role("button", name="JSON").click()
+        page.locator(EDITOR).wait_for()
+        look("json")
+        page.get_by_role("button", name="Form", exact=True).click()
+        page.get_by_label("Sampling rate").fill("0.7")
+        page.get_by_label("Service", exact=True).fill("checkout")
+        page.get_by_role("button", name="Review", exact=True).last.click()
+        page.get_by_role("button", name="Publish").wait_for()
+        look("review")
+        control_plane.api.change(made, tracing(tracing_sampling_rate=0.2, log_injection_enabled=True))
+        made = control_plane.api.get(f"/configs/{made['id']}")
+        page.get_by_role("button", name="Publish").click()
+        page.get_by_role("heading", name="somebody else was first").wait_for()
+        look("conflict")
+    complaints = strict.all_complaints()
+    strict.close()
+    loose.close()
+    control_plane.api.delete(f"/configs/{made['id']}")
+
+    assert complaints == []
+    assert found == []
 
 
 def test_everything_works_without_scripts(
