@@ -15,6 +15,7 @@ import shutil
 import ssl
 import stat
 import subprocess
+import sys
 import urllib.request
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -376,3 +377,22 @@ def test_anybody_gets_what_is_not_secret_and_nothing_else(plane: ControlPlane) -
         assert anybody.request("GET", f"/install/{path}").status == 404, path
     assert anybody.request("POST", "/api/admin/v1/install/commands", {}).status == 401
     assert anybody.request("GET", "/api/admin/v1/install").status == 401
+
+
+def test_a_server_that_was_installed_from_the_wheel_packs_the_same_wheel(
+    plane: ControlPlane, tmp_path: Path
+) -> None:
+    path = next(file["path"] for file in plane.api.get("/install")["files"] if file["path"].endswith(".whl"))
+    content = fetch(plane, path)
+    with zipfile.ZipFile(io.BytesIO(content)) as wheel:
+        wheel.extractall(tmp_path)
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from sealwire.server import install\n"
+        "assert install.__file__.startswith(sys.path[0]), install.__file__\n"
+        "print(install.wheel().sha256)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert done.stdout.strip() == hashlib.sha256(content).hexdigest(), done.stderr

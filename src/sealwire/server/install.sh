@@ -110,16 +110,25 @@ if [ -n "$is_root" ] && [ -d /run/systemd/system ] && command -v systemctl >/dev
 # --- what must be true ----------------------------------------------------------------------------------------
 
 is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
+# The service runs as a user of its own, who cannot reach a Python in somebody's home.
+is_for_everybody() {
+    [ $how = systemd ] && command -v setpriv >/dev/null 2>&1 || return 0
+    (cd / && setpriv --reuid 65534 --clear-groups "$(command -v "$1")" -c 'import venv') >/dev/null 2>&1
+}
 if [ -n "$python" ]; then
     is_new_enough "$python" || fail "$python is not Python 3.11 or newer."
+    is_for_everybody "$python" || fail "$python is out of reach of other users, and the service is one." \
+        "Name one of the whole system with --python."
 else
-    for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
-        if is_new_enough "$candidate"; then
+    usual='' whose=''
+    [ $how = background ] || usual='/usr/bin/python3 /usr/local/bin/python3' whose=' that every user can run'
+    for candidate in python3 $usual python3.14 python3.13 python3.12 python3.11; do
+        if is_new_enough "$candidate" && is_for_everybody "$candidate"; then
             python=$(command -v "$candidate")
             break
         fi
     done
-    [ -n "$python" ] || fail "The agent needs Python 3.11 or newer, and none was found." \
+    [ -n "$python" ] || fail "The agent needs Python 3.11 or newer, and none was found$whose." \
         "Debian 12, Ubuntu 24.04: apt install python3 python3-venv. RHEL 9: dnf install python3.11." \
         "Then run the command again, with --python if it is in an unusual place."
 fi
