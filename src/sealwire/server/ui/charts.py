@@ -63,7 +63,6 @@ def of_counts(
     p50: float | None,
     p99: float | None,
     in_time: int,
-    done: str = "were confirmed",
     nothing: str = "No change was confirmed by a client yet.",
 ) -> Histogram:
     """A distribution that was counted already.
@@ -72,7 +71,6 @@ def of_counts(
         counts: By ``EDGES_S``, and one more for what took longer.
         p50, p99: Seconds; None without data.
         in_time: How many took at most ``TARGET_S``.
-        done: What became of the deliveries.
         nothing: The caption without data.
     """
     slot = WIDTH / len(counts)
@@ -88,7 +86,7 @@ def of_counts(
     if p50 is None or p99 is None:
         return Histogram(nothing, tuple(bars), 0, "", "", target_x)
     caption = (
-        f"{in_time:,} of {total:,} {'delivery' if total == 1 else 'deliveries'} {done} within "
+        f"{in_time:,} of {total:,} {'delivery was' if total == 1 else 'deliveries were'} confirmed within "
         f"{TARGET_S} seconds; half within {seconds_words(p50)}, 99 % within {seconds_words(p99)}."
     )
     return Histogram(caption, tuple(bars), total, seconds_words(p50), seconds_words(p99), target_x)
@@ -100,6 +98,8 @@ def _quantile(ordered: Sequence[float], q: float) -> float:
 
 def seconds_words(seconds: float) -> str:
     """A duration as people read it."""
+    if seconds < 0.1:
+        return f"{seconds:.2f} s"
     if seconds < 100:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.0f} h"
