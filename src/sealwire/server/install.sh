@@ -113,7 +113,7 @@ is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/d
 # The service runs as a user of its own, who cannot reach a Python in somebody's home.
 is_for_everybody() {
     [ $how = systemd ] && command -v setpriv >/dev/null 2>&1 || return 0
-    (cd / && setpriv --reuid 65534 --clear-groups "$(command -v "$1")" -c 'import venv') >/dev/null 2>&1
+    (cd / && setpriv --reuid 65534 --regid 65534 --clear-groups "$(command -v "$1")" -c 'import venv') >/dev/null 2>&1
 }
 if [ -n "$python" ]; then
     is_new_enough "$python" || fail "$python is not Python 3.11 or newer."
