@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -420,7 +421,8 @@ def test_a_list_that_another_control_plane_made_meanwhile_stays_and_ours_gives_w
     async def after_somebody_else(self: Editor, fields: Any) -> Any:
         monkeypatch.setattr(Editor, "create", create)
         theirs = payloads.denied_ips("203.0.113.1")
-        await create(self, {"product": "ASM_DATA", "name": "denylist", "payload": theirs})
+        somebody = Editor(self._tenant, self._principal, now=self._now - timedelta(seconds=1))
+        await create(somebody, {"product": "ASM_DATA", "name": "denylist", "payload": theirs})
         return await create(self, fields)
 
     async def case(console: Console) -> None:
