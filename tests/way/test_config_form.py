@@ -5,12 +5,15 @@ from __future__ import annotations
 import html
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode
 
 import httpx
 import pytest
 
+from sealwire.server.access.keys import digest_sent
+from sealwire.server.access.permissions import PERMISSIONS
 from tests.support.console import Console, run
 from tests.support.form_fields import fields_of
 from tests.support.parts import ASM_OFF, ASM_ON, denylist, dump
@@ -73,6 +76,18 @@ class Writer:
     @property
     def text(self) -> str:
         return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", self.page)))
+
+
+def somebody(it: Console, *, services: frozenset[str] = frozenset(), without: str = "") -> Console:
+    """An administrator who is limited to some services, or has not one of the permissions."""
+    key = it.plane.access.create_application_key(1, user="eve", role="admin", now_ms=0)
+    admin = it.plane.access.principal(key)
+    it.plane.access._application[digest_sent(key)] = replace(
+        admin,
+        grants=tuple(replace(grant, services=services) for grant in admin.grants),
+        scopes=frozenset(PERMISSIONS) - {without},
+    )
+    return Console(it.plane, it.client, key)
 
 
 async def writer(it: Console, path: str) -> Writer:
@@ -362,6 +377,42 @@ def test_what_is_larger_than_any_form_is_refused_as_a_page(tmp_path: Path) -> No
         assert reply.status_code == 413
         assert reply.headers["content-type"].startswith("text/html")
         assert "too large" in reply.text.lower()
+
+    run(tmp_path, case)
+
+
+def test_who_is_limited_to_services_is_told_before_and_publishes_nothing_beyond(tmp_path: Path) -> None:
+    async def case(it: Console) -> None:
+        everywhere = await it.put_config("ASM_FEATURES", ASM_ON)
+        eve = somebody(it, services=frozenset({"shop"}))
+        form = await writer(eve, NEW + "ASM_FEATURES")
+        assert "You may aim at service shop only." in form.text
+
+        await form.press("review", p__asm__enabled="true", name="Mine")
+        assert form.problems == [("targeting", "This reaches further than you may: service shop.")]
+        assert form.fields["name"] == ["Mine"]
+        await form.press("review", t__service="Shop")
+        assert (await form.press("publish")).status_code == 303
+
+        form = await writer(eve, f"/configs/{everywhere['id']}/edit")
+        assert "you can look, and not publish" in form.text
+        await form.press("review", p__asm__enabled="false", t__service="shop")
+        assert "This config reaches further than you may" in form.problems[0][1]
+
+    run(tmp_path, case)
+
+
+def test_who_may_not_see_the_fleet_is_told_numbers_and_no_names(tmp_path: Path) -> None:
+    async def case(it: Console) -> None:
+        await it.poll(it.agent(tracer("secret-client", service="secret-service")))
+        eve = somebody(it, without="fleet_read")
+
+        form = await writer(eve, NEW + "ASM_FEATURES")
+        assert "1 of 1 client would get it now" in form.text
+        await form.press("review", p__asm__enabled="true")
+
+        assert "1 client now" in form.text
+        assert "secret" not in form.page
 
     run(tmp_path, case)
 

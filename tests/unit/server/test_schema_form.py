@@ -27,7 +27,8 @@ from sealwire.products.schema import (
     Variant,
 )
 from sealwire.server.ui import json_text, render
-from sealwire.server.ui.schema_form import MAX_NODES, MAX_ROWS, Node, act, blank, build, field_of, read, start
+from sealwire.server.ui.schema_fields import act, blank, read, start
+from sealwire.server.ui.schema_form import MAX_NODES, MAX_ROWS, Node, build, field_of
 from tests.support.form_fields import fields_of
 
 _drawn = render.macro("configs_form/_fields.html", "node")

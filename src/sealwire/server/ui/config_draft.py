@@ -17,7 +17,7 @@ from typing import Any
 from sealwire.errors import InvalidChangeError, Problem
 from sealwire.products import Product
 from sealwire.server.store import rows
-from sealwire.server.ui import json_text, schema_form
+from sealwire.server.ui import json_text, schema_fields
 from sealwire.server.ui.forms import Form
 
 FORM, JSON = "form", "json"
@@ -129,7 +129,7 @@ def clock(at_ms: int) -> str:
 
 def new(product: Product) -> Draft:
     """Nothing yet."""
-    return Draft(secrets.token_hex(8), payload=schema_form.start(product))
+    return Draft(secrets.token_hex(8), payload=schema_fields.start(product))
 
 
 def of_row(row: rows.ConfigRow) -> Draft:
@@ -167,7 +167,7 @@ def read(product: Product, config_id: str, form: Form) -> Draft:
     if "payload" in form.fields:
         return replace(draft, payload=_carried(form, "payload"))
     if mode == FORM:
-        payload, problems = schema_form.read(product, form.fields)
+        payload, problems = schema_fields.read(product, form.fields)
         return replace(draft, payload=payload, unread=problems)
     text = form.raw("json").replace("\r\n", "\n")
     try:

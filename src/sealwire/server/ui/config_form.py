@@ -33,7 +33,7 @@ from sealwire.server.reach import live_clients, live_reach
 from sealwire.server.store import rows
 from sealwire.server.targeting import Targeting, problems_of
 from sealwire.server.tenant import Tenant
-from sealwire.server.ui import config_draft, forms, json_text, render, schema_form, text_diff
+from sealwire.server.ui import config_draft, forms, json_text, render, schema_fields, schema_form, text_diff
 from sealwire.server.ui import config_form_views as shown
 from sealwire.server.ui.config_draft import Draft
 
@@ -161,7 +161,7 @@ class _Work:
 
     async def take(self) -> Response[Any]:
         """Do what the button that was pressed says."""
-        form = await forms.read(self._request, max_bytes=MAX_BODY, max_fields=schema_form.MAX_FIELDS)
+        form = await forms.read(self._request, max_bytes=MAX_BODY, max_fields=schema_fields.MAX_FIELDS)
         config_id = "" if self._row is None else self._row.config_id
         draft = await asyncio.to_thread(config_draft.read, self.product, config_id, form)
         action, _, name = form.text("do").partition(":")
@@ -179,7 +179,7 @@ class _Work:
             case "merge" | "mine" if self._row is not None:
                 return await self._go_on(draft, action)
             case "add" | "set" | "remove" | "up" if draft.mode == config_draft.FORM:
-                focus = schema_form.act(self.product, draft.payload, action, name)
+                focus = schema_fields.act(self.product, draft.payload, action, name)
                 return await self.form(draft, focus=focus, unsaved=True)
             case _:
                 return await self.form(draft, focus=name, unsaved=True)
@@ -228,6 +228,9 @@ class _Work:
             by_path.setdefault(problem.path, problem.message)
         clients = await live_clients(self._tenant) if self._principal.may("fleet_read") else []
         target_rows = shown.target_rows(draft.targeting, by_path, clients)
+        if self._row is not None and self._beyond(Targeting.parse(self._row.targeting)) is not None:
+            words = "This config is aimed at more than you may change: you can look, and not publish."
+            notes = (("wait", words), *notes)
         if self._row is not None and self._row.state == "retired":
             notes = (("wait", "This config is retired. Publishing it puts it in force again."), *notes)
         marks = [{"path": problem.path, "message": problem.message} for problem in in_payload]
@@ -314,11 +317,20 @@ class _Work:
         """
         fields = {**draft.fields(self._now), "product": self.product.name}
         checked = await self._editor.check(fields, config_id=draft.config_id or None)
-        if not self._editor.may_write(self.product, checked.targeting):
-            limits = " or ".join(shown.limits(self._principal, self.product))
-            message = f"This reaches further than you may: your role is for {limits}."
-            raise InvalidChangeError(message, problems=(Problem("$.targeting", message),))
+        problem = self._beyond(checked.targeting)
+        if problem is not None:
+            raise InvalidChangeError(problem.message, problems=(problem,))
         return checked
+
+    def _beyond(self, targeting: Targeting) -> Problem | None:
+        """What is wrong with aiming so far, or with changing what is aimed so far now."""
+        limits = " or ".join(shown.limits(self._principal, self.product))
+        present = None if self._row is None else Targeting.parse(self._row.targeting)
+        if present is not None and not self._editor.may_write(self.product, present):
+            return Problem("$.targeting", f"This config reaches further than you may: {limits}.")
+        if not self._editor.may_write(self.product, targeting):
+            return Problem("$.targeting", f"This reaches further than you may: {limits}.")
+        return None
 
     def _others(self, draft: Draft, name: str, before: Targeting | None, after: Targeting) -> tuple[str, ...]:
         """What is different besides the payload, in words."""
@@ -356,8 +368,8 @@ class _Work:
             return await self._conflict(draft, await self._editor.get(self._row.config_id))
         except InvalidChangeError as error:
             return await self.form(draft, problems=error.problems, unsaved=True)
-        except NotPermittedError:
-            return await self.review(draft)
+        except NotPermittedError as error:
+            return await self.form(draft, problems=[Problem("$.targeting", error.public)], unsaved=True)
         _published[done] = row.config_id
         while len(_published) > _REMEMBERED:
             _published.popitem(last=False)
