@@ -34,8 +34,14 @@ def audited(domain: Domain) -> list[str]:
 
 @pytest.mark.parametrize(
     "email",
-    ["ann@example.org", "Ann.O'Neil+x@sub.example.org", "jörg@exämple.de", "用户@例子.公司", "root@localhost"],
-)  # fmt: skip
+    [
+        "ann@example.org",
+        "Ann.O'Neil+x@sub.example.org",
+        "jörg@exämple.de",
+        "用户@例子.公司",
+        "root@localhost",
+    ],
+)
 def test_an_email_of_any_script_is_one(email: str) -> None:
     assert checked_email(f" {email} ") == email
 

@@ -161,7 +161,8 @@ api_keys = sa.Table(
     sa.Column("revoked_ms", sa.BigInteger),
     # Since when what its agents hold is being withdrawn, before its scope is taken; None: it is not.
     sa.Column("withdrawing_ms", sa.BigInteger),
-    sa.Column("then_revoked", sa.Boolean, nullable=False, server_default=sa.false()),  # and not only its scope
+    # Whether the key goes then, and not only its scope.
+    sa.Column("then_revoked", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 application_keys = sa.Table(

@@ -204,7 +204,9 @@ def upgrade() -> None:
 
     with op.batch_alter_table("api_keys", schema=None) as batch_op:
         batch_op.add_column(sa.Column("withdrawing_ms", sa.BigInteger(), nullable=True))
-        batch_op.add_column(sa.Column("then_revoked", sa.Boolean(), server_default=sa.false(), nullable=False))
+        batch_op.add_column(
+            sa.Column("then_revoked", sa.Boolean(), server_default=sa.false(), nullable=False)
+        )
 
     with op.batch_alter_table("application_keys", schema=None) as batch_op:
         batch_op.add_column(sa.Column("name", sa.String(length=100), server_default="", nullable=False))
