@@ -279,6 +279,36 @@ def test_a_kept_draft_is_discarded_and_is_nobodys_after_signing_out(person: Visi
     assert page.evaluate("Object.keys(sessionStorage).filter((key) => key.startsWith('sealwire:'))") == []
 
 
+def test_a_session_that_ends_in_the_middle_of_the_form_takes_nothing_away(
+    chromium: Any, control_plane: ControlPlane, fleet: SimulatedFleet
+) -> None:
+    visitor = Visitor(chromium, control_plane, extra_http_headers={})
+    page = visitor.page
+
+    def sign_in() -> None:
+        page.goto("/sign-in")
+        page.get_by_text("Use an application key").click()
+        page.get_by_label("Application key").fill(control_plane.application_key)
+        page.get_by_role("button", name="Sign in with the key").click()
+        page.get_by_role("button", name="Sign out").wait_for(state="attached")
+
+    sign_in()
+    page.goto(NEW + "ASM_DATA")
+    page.get_by_label("Value").first.fill("203.0.113.74")
+    visitor.context.clear_cookies()
+    page.get_by_label("Service", exact=True).fill("shop")
+    page.get_by_text("Not up to date").wait_for()
+    page.get_by_role("button", name="Add entry").click()
+    page.get_by_role("heading", name="Sign in").wait_for()
+    sign_in()
+    page.goto(NEW + "ASM_DATA")
+    page.get_by_role("button", name="Restore it").click()
+
+    page.locator("#in-p\\.rules_data\\.0\\.data\\.0\\.value[value='203.0.113.74']").wait_for()
+    assert page.get_by_label("Service", exact=True).input_value() == "shop"
+    visitor.close()
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_pages_on_the_way_show_without_a_complaint_and_have_no_serious_barrier(
@@ -326,6 +356,8 @@ def test_the_pages_on_the_way_show_without_a_complaint_and_have_no_serious_barri
         made = control_plane.api.get(f"/configs/{made['id']}")
         page.get_by_role("button", name="Publish").click()
         page.get_by_role("heading", name="somebody else was first").wait_for()
+        page.get_by_text("Theirs and yours beside each other, as text").click()
+        page.locator("json-diff .cm-changedText").first.wait_for()
         look("conflict")
     complaints = strict.all_complaints()
     strict.close()

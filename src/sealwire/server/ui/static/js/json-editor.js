@@ -21,6 +21,48 @@ function size(bytes) {
   return `${(bytes / 1_000_000).toFixed(1)} MB`;
 }
 
+const style = (name) => `var(--${name})`;
+
+/** How an editor looks: the colours and sizes of the page. */
+export function look(c, minHeight = "280px") {
+  return c.EditorView.theme({
+    "&": { color: style("ink"), backgroundColor: style("surface"), border: "1px solid var(--line-2)",
+      borderRadius: style("radius"), fontSize: style("text-m"), maxHeight: "min(72vh, 760px)" },
+    "&.cm-focused": { outline: "2px solid var(--accent)", outlineOffset: "1px" },
+    ".cm-scroller": { fontFamily: style("mono"), lineHeight: "1.5", overflow: "auto" },
+    ".cm-content": { caretColor: style("ink"), padding: "8px 0" },
+    ".cm-content, .cm-gutter": { minHeight },
+    ".cm-cursor": { borderLeftColor: style("ink") },
+    "&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground":
+      { backgroundColor: style("accent-soft") },
+    ".cm-activeLine": { backgroundColor: "color-mix(in srgb, var(--accent-soft) 35%, transparent)" },
+    ".cm-gutters": { color: style("ink-3"), backgroundColor: style("raised"), border: "0",
+      borderRight: "1px solid var(--line)" },
+    ".cm-activeLineGutter": { backgroundColor: "transparent", color: style("ink") },
+    ".cm-matchingBracket": { outline: "1px solid var(--line-2)", backgroundColor: "transparent" },
+    ".cm-tooltip": { color: style("ink"), backgroundColor: style("surface"), border: "1px solid var(--line-2)",
+      borderRadius: style("radius"), maxWidth: "60ch" },
+    ".cm-diagnostic": { padding: "6px 10px", borderLeft: "3px solid var(--bad)", fontFamily: style("font") },
+    ".cm-diagnostic-error": { borderLeftColor: style("bad") },
+    ".cm-lintRange-error": { backgroundImage: "none", textDecoration: "underline wavy var(--bad)",
+      textUnderlineOffset: "3px" },
+    ".cm-panels": { color: style("ink"), backgroundColor: style("raised") },
+    ".cm-textfield": { color: style("ink"), backgroundColor: style("surface"), borderColor: style("line-2") },
+    ".cm-button": { color: style("ink"), backgroundColor: style("surface"), backgroundImage: "none",
+      borderColor: style("line-2") },
+    ".cm-foldPlaceholder": { color: style("ink-2"), backgroundColor: style("mute-soft"), border: "0" },
+  });
+}
+
+export function colours(c) {
+  return c.HighlightStyle.define([
+    { tag: c.tags.propertyName, color: style("accent") },
+    { tag: c.tags.string, color: style("ok") },
+    { tag: c.tags.number, color: style("wait") },
+    { tag: [c.tags.bool, c.tags.null], color: style("bad") },
+  ]);
+}
+
 class JsonEditor extends HTMLElement {
   async connectedCallback() {
     this.area = this.querySelector("textarea");
@@ -52,40 +94,6 @@ class JsonEditor extends HTMLElement {
     const root = this.shadowRoot ?? this.attachShadow({ mode: "open", delegatesFocus: true });
     const place = document.createElement("div");
     root.replaceChildren(place, document.createElement("slot"));
-    const style = (names) => `var(--${names})`;
-    const theme = c.EditorView.theme({
-      "&": { color: style("ink"), backgroundColor: style("surface"), border: "1px solid var(--line-2)",
-        borderRadius: style("radius"), fontSize: style("text-m"), maxHeight: "min(72vh, 760px)" },
-      "&.cm-focused": { outline: "2px solid var(--accent)", outlineOffset: "1px" },
-      ".cm-scroller": { fontFamily: style("mono"), lineHeight: "1.5", overflow: "auto" },
-      ".cm-content": { caretColor: style("ink"), padding: "8px 0" },
-      ".cm-content, .cm-gutter": { minHeight: "280px" },
-      ".cm-cursor": { borderLeftColor: style("ink") },
-      "&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground":
-        { backgroundColor: style("accent-soft") },
-      ".cm-activeLine": { backgroundColor: "color-mix(in srgb, var(--accent-soft) 35%, transparent)" },
-      ".cm-gutters": { color: style("ink-3"), backgroundColor: style("raised"), border: "0",
-        borderRight: "1px solid var(--line)" },
-      ".cm-activeLineGutter": { backgroundColor: "transparent", color: style("ink") },
-      ".cm-matchingBracket": { outline: "1px solid var(--line-2)", backgroundColor: "transparent" },
-      ".cm-tooltip": { color: style("ink"), backgroundColor: style("surface"), border: "1px solid var(--line-2)",
-        borderRadius: style("radius"), maxWidth: "60ch" },
-      ".cm-diagnostic": { padding: "6px 10px", borderLeft: "3px solid var(--bad)", fontFamily: style("font") },
-      ".cm-diagnostic-error": { borderLeftColor: style("bad") },
-      ".cm-lintRange-error": { backgroundImage: "none", textDecoration: "underline wavy var(--bad)",
-        textUnderlineOffset: "3px" },
-      ".cm-panels": { color: style("ink"), backgroundColor: style("raised") },
-      ".cm-textfield": { color: style("ink"), backgroundColor: style("surface"), borderColor: style("line-2") },
-      ".cm-button": { color: style("ink"), backgroundColor: style("surface"), backgroundImage: "none",
-        borderColor: style("line-2") },
-      ".cm-foldPlaceholder": { color: style("ink-2"), backgroundColor: style("mute-soft"), border: "0" },
-    });
-    const colours = c.HighlightStyle.define([
-      { tag: c.tags.propertyName, color: style("accent") },
-      { tag: c.tags.string, color: style("ok") },
-      { tag: c.tags.number, color: style("wait") },
-      { tag: [c.tags.bool, c.tags.null], color: style("bad") },
-    ]);
     const changed = c.EditorView.updateListener.of((update) => {
       if (!update.docChanged) return;
       clearTimeout(this.timer);
@@ -97,8 +105,8 @@ class JsonEditor extends HTMLElement {
       doc: this.area.value,
       extensions: [
         c.lineNumbers(), c.highlightActiveLineGutter(), c.highlightActiveLine(), c.foldGutter(), c.history(),
-        c.drawSelection(), c.indentOnInput(), c.bracketMatching(), c.json(), c.syntaxHighlighting(colours),
-        c.linter((view) => (this.tooMuch ? [] : [...parses(view), ...this.marks(view)]), { delay: 600 }), c.lintGutter(), c.EditorView.lineWrapping, theme,
+        c.drawSelection(), c.indentOnInput(), c.bracketMatching(), c.json(), c.syntaxHighlighting(colours(c)),
+        c.linter((view) => (this.tooMuch ? [] : [...parses(view), ...this.marks(view)]), { delay: 600 }), c.lintGutter(), c.EditorView.lineWrapping, look(c),
         c.keymap.of([...c.defaultKeymap, ...c.historyKeymap, ...c.foldKeymap, ...c.lintKeymap, ...c.searchKeymap]),
         c.EditorView.contentAttributes.of({
           "aria-label": this.getAttribute("label") ?? "JSON",
