@@ -261,7 +261,8 @@ def test_the_policy_allows_nothing_inline_and_nobody_else() -> None:
 
 def test_no_template_has_inline_script_style_or_an_address_elsewhere() -> None:
     wrong = re.compile(
-        r"<style|\sstyle=|<script(?![^>]*\ssrc=)|\son[a-z]+=|hx-on|javascript:|=[\"']https?://|\|\s*safe\b"
+        r"<style|\sstyle=|<script(?![^>]*\ssrc=)|hx-on|javascript:|=[\"']https?://|\|\s*safe\b"
+        r"|\son(?:click|load|error|submit|change|input|focus|blur|toggle|(?:key|mouse|pointer|touch)\w+)\s*="
     )
     for file in (STATIC.parent / "templates").rglob("*.html"):
         assert wrong.findall(file.read_text()) == [], file.name
