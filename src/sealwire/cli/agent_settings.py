@@ -107,3 +107,18 @@ def yaml_quoted(text: str) -> str:
     if text.isprintable():
         return "'" + text.replace("'", "''") + "'"
     return json.dumps(text)
+
+
+def java_text(director_root: str) -> str:
+    """Lines by which a Java tracer verifies the director's targets itself.
+
+    Args:
+        director_root: The newest root of the director repository, its raw text.
+    """
+    signed = json.loads(director_root)["signed"]
+    key_id = signed["roles"]["targets"]["keyids"][0]
+    return (
+        "export DD_REMOTE_CONFIG_INTEGRITY_CHECK_ENABLED=true\n"
+        f"export DD_RC_TARGETS_KEY_ID={key_id}\n"
+        f"export DD_RC_TARGETS_KEY={signed['keys'][key_id]['keyval']['public']}\n"
+    )

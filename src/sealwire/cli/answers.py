@@ -290,6 +290,7 @@ class RootState(Answer, frozen=True):
     keys: int | None = None
     threshold: int | None = None
     first_root: str = ""
+    latest_root: str = ""
 
 
 class Roots(Answer, frozen=True):

@@ -47,9 +47,14 @@ the next answer; nothing has to be done on the hosts.""",
 examples:
   sealwire root export --agent                        lines for datadog.yaml
   sealwire root export --agent --format env           lines for a shell
-  sealwire root export --agent --dir /etc/sealwire    files, and lines that refer to them""",
+  sealwire root export --agent --dir /etc/sealwire    files, and lines that refer to them
+  sealwire root export --java                         for Java applications that verify by themselves""",
     )
-    export.add_argument("--agent", action="store_true", required=True, help="in the form agents want")
+    form = export.add_mutually_exclusive_group(required=True)
+    form.add_argument("--agent", action="store_true", help="in the form agents want")
+    form.add_argument(
+        "--java", action="store_true", help="the director's present key, in the form Java tracers want"
+    )
     export.add_argument("--format", choices=("yaml", "env"), default="yaml", help="default: yaml")
     export.add_argument(
         "--dir", type=Path, metavar="D", help="also write config_root.json, director_root.json, ca.pem there"
@@ -108,6 +113,16 @@ def _state_of(repo: str, document: object) -> RootState | None:
 
 def run_export(arguments: argparse.Namespace, session: Session) -> int:
     api = session.connect()
+    if arguments.java:
+        raw = api.get("/roots")
+        state = typed(raw, Roots).repositories.get("director")
+        if state is None or not state.latest_root:
+            raise SealwireError("The control plane did not tell the newest root of the director repository.")
+        session.output.document(raw)
+        if not session.output.as_json:
+            session.output.text(agent_settings.java_text(state.latest_root).rstrip("\n"))
+            session.output.note("Another root of the director repository brings another key: run this again.")
+        return 0
     anchors, raw = fetch_anchors(api)
     directory: Path | None = None
     if arguments.dir is not None:

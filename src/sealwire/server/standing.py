@@ -53,6 +53,7 @@ class Repository:
     Attributes:
         version: The last that was issued.
         first_root: Version 1, as agents are given it; it is the same for ever.
+        latest_root: The newest, with the public keys of every role.
         roots_on_server: Whether this server can sign the next root by itself.
         root_keys_are: Where, in words.
     """
@@ -68,6 +69,7 @@ class Repository:
     root_keys_are: str
     first_root: str
     first_root_sha256: str
+    latest_root: str
     roles: tuple[Role, ...]
 
 
@@ -118,6 +120,7 @@ def _repository(
         root_keys_are=root_folder if here else "not on this server: with those who hold them",
         first_root=chain[0].decode(),
         first_root_sha256=hashlib.sha256(chain[0]).hexdigest(),
+        latest_root=chain[-1].decode(),
         roles=tuple(roles),
     )
 

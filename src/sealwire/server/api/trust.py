@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Any
+from typing import TypedDict
 
 from litestar import get, post
 from litestar.params import FromPath
@@ -19,8 +19,87 @@ from sealwire.server.standing import Repository, Role
 from sealwire.server.tenant import Tenant
 
 
+class RoleSaid(TypedDict):
+    """A role of a repository.
+
+    Attributes:
+        version: Of the newest document; null while there is none.
+        documents: How many there are of the kind: one for each audience of a product.
+        lifetime_days: From its signature to its expiry.
+        threshold: How many of its keys must sign.
+        keys_are: Where those keys are.
+        renewed: When it is signed again.
+    """
+
+    name: str
+    version: int | None
+    documents: int
+    signed_at: str | None
+    expires: str | None
+    lifetime_days: float
+    key_ids: list[str]
+    threshold: int
+    keys_are: str
+    renewed: str
+
+
+class RepositorySaid(TypedDict):
+    """A repository.
+
+    Attributes:
+        version: Of its root.
+        expires: When its root does.
+        roots_on_server: Whether this server can sign the next root by itself.
+        root_keys_are: Where, in words.
+        keys: How many root keys there are.
+        threshold: How many of them must sign.
+        first_root: Version 1, as agents are given it.
+        latest_root: The newest, with the public keys of every role.
+        published_version: The newest that was issued.
+    """
+
+    version: int
+    expires: str | None
+    expires_in_days: int
+    roots_on_server: bool
+    root_keys_are: str
+    keys: int
+    key_ids: list[str]
+    threshold: int
+    first_root: str
+    first_root_sha256: str
+    latest_root: str
+    published_version: int
+    roles: list[RoleSaid]
+
+
+class Roots(TypedDict):
+    """Both repositories, and what agents are given to trust.
+
+    Attributes:
+        repositories: director and config.
+        ca_pem: The CA of this server's own certificate, where it has one.
+    """
+
+    repositories: dict[str, RepositorySaid]
+    ca_pem: str | None
+    ca_fingerprint: str | None
+    url: str
+
+
+class Renewed(TypedDict):
+    """A root that was signed.
+
+    Attributes:
+        version: Of that root.
+    """
+
+    repository: str
+    version: int
+
+
 @get("/roots", opt={"permission": "rc_keys_read"})
-async def list_roots(tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
+async def list_roots(tenant: OwnTenant, plane: Plane) -> Roots:
     """Both repositories: roots, roles, keys and expiries; the version 1 texts for agents, and the CA."""
     return {
         "repositories": {one.name: _repository(one) for one in repositories(tenant, plane)},
@@ -31,7 +110,7 @@ async def list_roots(tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
 
 
 @post("/roots/{command:str}", status_code=200, opt={"permission": "rc_keys_manage"})
-async def renew_root(command: FromPath[str], tenant: OwnTenant, principal: Asker) -> dict[str, Any]:
+async def renew_root(command: FromPath[str], tenant: OwnTenant, principal: Asker) -> Renewed:
     """``director:rotate``, ``config:rotate``, ``director:recover``, ``config:recover``."""
     repository, _, action = command.partition(":")
     if action not in ("rotate", "recover"):
@@ -58,7 +137,7 @@ async def renew(tenant: Tenant, principal: Principal, repository: str, *, recove
     return version
 
 
-def _repository(one: Repository) -> dict[str, Any]:
+def _repository(one: Repository) -> RepositorySaid:
     return {
         "version": one.root_version,
         "expires": _time(one.root_expires),
@@ -70,12 +149,13 @@ def _repository(one: Repository) -> dict[str, Any]:
         "threshold": one.root_threshold,
         "first_root": one.first_root,
         "first_root_sha256": one.first_root_sha256,
+        "latest_root": one.latest_root,
         "published_version": one.version,
         "roles": [_role(role) for role in one.roles],
     }
 
 
-def _role(role: Role) -> dict[str, Any]:
+def _role(role: Role) -> RoleSaid:
     return {
         "name": role.name,
         "version": role.version,
