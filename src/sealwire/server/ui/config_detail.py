@@ -213,19 +213,35 @@ async def load(
     return await asyncio.to_thread(rest)
 
 
-async def view(
+async def kept_out(
     tenant: Tenant, plane: ControlPlane, principal: Principal, fleet: Fleet, scene: Scene
+) -> tuple[holders.KeptOut, ...]:
+    """Who has it not, for somebody who may see that. With many clients the dearest part of the page."""
+    row = scene.row
+    if not principal.may("fleet_read") or state_of(row.state, row.expires_ms, plane.now_ms()) != ACTIVE:
+        return ()
+
+    def work_out() -> tuple[holders.KeptOut, ...]:
+        return holders.kept_out(tenant, row, holders.holders(tenant, fleet, row).lacking)
+
+    return await asyncio.to_thread(work_out)
+
+
+async def view(
+    tenant: Tenant,
+    plane: ControlPlane,
+    principal: Principal,
+    fleet: Fleet,
+    scene: Scene,
+    lacking: tuple[holders.KeptOut, ...],
 ) -> ConfigPage:
-    """The page of a config."""
+    """The page of a config; ``lacking`` is what ``kept_out`` found, now or a moment ago."""
     row, now_ms = scene.row, plane.now_ms()
     state = state_of(row.state, row.expires_ms, now_ms)
     product = PRODUCTS[row.product]
     uptake = tenant.uptakes.of(fleet).get(row.config_id, NOBODY) if state == ACTIVE else NOBODY
     found = await asyncio.to_thread(holders.holders, tenant, fleet, row)
     sees_fleet = principal.may("fleet_read")
-    lacking: tuple[holders.KeptOut, ...] = ()
-    if sees_fleet and state == ACTIVE:
-        lacking = await asyncio.to_thread(holders.kept_out, tenant, row, found.lacking)
     files = await asyncio.to_thread(holders.published_files, tenant, row.config_id)
     previous = next((one for one in scene.revisions if one.revision == row.revision - 1), None)
     return ConfigPage(

@@ -24,6 +24,7 @@ from sealwire.server.access import Principal
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
 from sealwire.server.control_plane import ControlPlane
 from sealwire.server.editing import Editor, readable_products
+from sealwire.server.holders import KeptOut
 from sealwire.server.listing import ALL, DEFAULT_SORT, Found
 from sealwire.server.overview import Fleet
 from sealwire.server.store import read
@@ -49,7 +50,7 @@ Asked: TypeAlias = Request[Any, Any, Any]
 READ, WRITE = {"permission": "rc_config_read"}, {"permission": "rc_config_publish"}
 
 OWN_PARAMETERS = ("state", "q", "sort", "after", "before")
-FIND_AGAIN_S = 5.0  # while nothing was changed: what time alone does to a list
+FIND_AGAIN_S = 5.0  # while nothing was changed: what time and clients that come and go do
 _SHOWN_CHARS = 120
 
 
@@ -288,7 +289,8 @@ async def show_config(
     """One config: what it says, who has it and who not, and its history."""
     fleet = await tenant.overview.glance()
     scene = await config_detail.load(tenant, plane, principal, config_id, before=_before(request))
-    view = await config_detail.view(tenant, plane, principal, fleet, scene)
+    lacking = await config_detail.kept_out(tenant, plane, principal, fleet, scene)
+    view = await config_detail.view(tenant, plane, principal, fleet, scene, lacking)
     return page(
         request, "configs/config.html", title=view.title, view=view, principal=principal, tenant=tenant
     )
@@ -307,15 +309,20 @@ async def live_config(
     parts = {name: macro("configs/_config_parts.html", name) for name in config_detail.LIVE_PARTS}
     before = _before(request)
     last: tuple[int, config_detail.Scene] | None = None
+    kept_out: tuple[float, tuple[KeptOut, ...]] | None = None
 
     async def screen() -> Fragments:
-        nonlocal last
+        nonlocal last, kept_out
         fleet = await tenant.overview.look()
         generation = await asyncio.to_thread(_generation, tenant, plane)
+        now_s = time.monotonic()
         if last is None or last[0] != generation:
+            kept_out = None
             scene = await config_detail.load(tenant, plane, principal, config_id, before=before)
             last = generation, scene
-        view = await config_detail.view(tenant, plane, principal, fleet, last[1])
+        if kept_out is None or now_s - kept_out[0] > FIND_AGAIN_S:
+            kept_out = now_s, await config_detail.kept_out(tenant, plane, principal, fleet, last[1])
+        view = await config_detail.view(tenant, plane, principal, fleet, last[1], kept_out[1])
         return {name: part(view) for name, part in parts.items()}
 
     return await viewers.stream(screen)
