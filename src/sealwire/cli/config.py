@@ -63,7 +63,7 @@ without it the change applies to the revision that is read just before.""",
     listing = leaf(config, "list", run_list, summary="Show configs, and how many clients took them.")
     listing.add_argument("--product", metavar="P", help="only of this product")
     listing.add_argument(
-        "--state", choices=("active", "retired", "all"), default="active", help="default: active"
+        "--state", choices=("active", "expired", "retired", "all"), default="active", help="default: active"
     )
 
     history = leaf(config, "history", run_history, summary="Show every revision of a config.")
