@@ -100,16 +100,6 @@ def client_state(files: Sequence[FileState], *, age_s: float, agent_error: str) 
     return DeliveryState.IN_STEP
 
 
-def count_states(states: Sequence[FileState]) -> Mapping[str, int]:
-    """How many clients shall have a config, and how far they are."""
-    return {
-        "wanted": len(states),
-        "acknowledged": sum(state.state is DeliveryState.IN_STEP for state in states),
-        "applying": sum(state.state is DeliveryState.APPLYING for state in states),
-        "failed": sum(state.state is DeliveryState.FAILED for state in states),
-    }
-
-
 class Verdict(StrEnum):
     """What a config is to a client."""
 

@@ -30,6 +30,7 @@ _ICONS = {
     "config.created": "plus",
     "config.changed": "pencil",
     "config.retired": "trash-2",
+    "config.restored": "rotate-ccw",
     "organisation": "building-2",
     "root": "shield-check",
     "api_key": "key-round",
