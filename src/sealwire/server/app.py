@@ -26,14 +26,12 @@ import uvicorn
 from litestar import Litestar, MediaType, Response, get
 from litestar.config.app import ExperimentalFeatures
 from litestar.datastructures import State
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ASGIApp
 
 from sealwire import __version__
 from sealwire.errors import SealwireError, SettingsError
 from sealwire.server import access, audit, backup, settings
-from sealwire.server.api import admin, fast_lane, problems, requests
+from sealwire.server.api import admin, fast_lane, openapi, problems, requests
 from sealwire.server.api.inventory import InventoryApi
 from sealwire.server.api.remote_config import MachineApi, Receive, Scope, Send
 from sealwire.server.control_plane import ControlPlane
@@ -70,12 +68,8 @@ def build(plane: ControlPlane) -> tuple[Any, MachineApi]:
     people: ASGIApp = Litestar(
         route_handlers=[healthz, readyz, metrics, admin.router(), pages()],
         state=State({"plane": plane, "viewers": Viewers(plane.stopping), "kept_forms": KeptForms()}),
-        openapi_config=OpenAPIConfig(
-            title="Sealwire admin API",
-            version="1",
-            path="/api/admin/v1/openapi",
-            render_plugins=[JsonRenderPlugin()],  # the pages of the others load scripts from elsewhere
-        ),
+        openapi_config=openapi.config(),
+        plugins=[openapi.Described()],
         exception_handlers={**answers.EXCEPTION_HANDLERS, RecursionError: problems.from_depth},
         before_send=[answers.add_headers],
         request_max_body_size=MAX_JSON_BYTES,

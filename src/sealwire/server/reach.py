@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from sealwire.products import ClientFacts, Product, wording
 from sealwire.products.schema import at
@@ -393,10 +393,95 @@ async def live_reach(
     return await asyncio.to_thread(decide)
 
 
-def to_dict(found: Reach, *, named: bool = True) -> dict[str, Any]:
+class GroupSaid(TypedDict):
+    """Clients that are alike."""
+
+    service: str
+    env: str
+    language: str
+    count: int
+
+
+class ClientSaid(TypedDict):
+    """A client, and what it is."""
+
+    client_id: str
+    service: str
+    env: str
+    language: str
+    tracer_version: str
+
+
+class ClientsSaid(TypedDict):
+    """How many clients, and the first of them; only how many to those who may not see the fleet."""
+
+    count: int
+    groups: NotRequired[list[GroupSaid]]
+    clients: NotRequired[list[ClientSaid]]
+
+
+class RuleSaid(TypedDict):
+    """What a field of the targeting does.
+
+    Attributes:
+        excludes: How many it keeps out.
+        alone: How many nothing else keeps out.
+    """
+
+    field: str
+    words: str
+    excludes: int
+    alone: int
+
+
+class BesideSaid(TypedDict):
+    """Another config for some of the same clients.
+
+    Attributes:
+        clients: How many.
+        settings: JSON paths that both set.
+        wins: Whether it is stronger.
+    """
+
+    config_id: str
+    name: str
+    clients: int
+    settings: list[str]
+    wins: bool
+
+
+class CautionSaid(TypedDict):
+    """Something to know before it is saved."""
+
+    kind: str
+    words: str
+
+
+class ReachSaid(TypedDict):
+    """Who would get a config.
+
+    Attributes:
+        population: Live clients.
+        asking: Those that ask for its product.
+        before: How many have it now.
+    """
+
+    population: int
+    asking: int
+    before: int
+    now: ClientsSaid
+    gains: ClientsSaid
+    losses: ClientsSaid
+    too_old: ClientsSaid
+    rules: list[RuleSaid]
+    beside: list[BesideSaid]
+    cautions: list[CautionSaid]
+
+
+def to_dict(found: Reach, *, named: bool = True) -> ReachSaid:
     """For the API; without ``named`` only how many, for those who may not see the fleet."""
 
-    def clients(some: Clients) -> dict[str, Any]:
+    def clients(some: Clients) -> ClientsSaid:
         if not named:
             return {"count": some.count}
         return {

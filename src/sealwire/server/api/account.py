@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 from litestar import Request, delete, get, patch, post, put
@@ -44,6 +44,107 @@ class Proof(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     password: str
 
 
+class User(TypedDict):
+    """Oneself.
+
+    Attributes:
+        has_password: Whether one signs in with one, and not by another provider alone.
+        second_factor: Whether signing in takes a code too.
+    """
+
+    id: str
+    email: str
+    name: str
+    has_password: bool
+    second_factor: bool
+    recovery_codes_left: int
+    created_at: str
+    last_sign_in_at: str | None
+
+
+class OwnOrganisation(TypedDict):
+    """Where one is."""
+
+    id: int
+    name: str
+
+
+class Granted(TypedDict):
+    """A role that one has; without services and envs: for all of them."""
+
+    role_id: str
+    role: str
+    services: list[str]
+    envs: list[str]
+
+
+class Account(TypedDict):
+    """Who one is, and what one may.
+
+    Attributes:
+        user: Null for an application key that is nobody's.
+        called: As the audit trail names whoever asks.
+        permissions: What an application key's scopes leave of the roles.
+    """
+
+    user: User | None
+    called: str
+    organisation: OwnOrganisation
+    roles: list[Granted]
+    permissions: list[str]
+
+
+class Session(TypedDict):
+    """Where one is signed in.
+
+    Attributes:
+        present: Whether it is the one that asks.
+        method: How it was signed in.
+        ends_at: When it ends if nothing more is asked with it.
+    """
+
+    id: str
+    present: bool
+    method: str
+    address: str
+    user_agent: str
+    began_at: str
+    last_seen_at: str
+    ends_at: str
+
+
+class Sessions(TypedDict):
+    """Where one is signed in."""
+
+    sessions: list[Session]
+
+
+class Ended(TypedDict):
+    """How many sessions ended."""
+
+    ended: int
+
+
+class Enrolling(TypedDict):
+    """A second factor to be set up.
+
+    Attributes:
+        secret: For the authenticator.
+        uri: The same as what a QR code holds.
+        ticket: To be sent with the first code.
+    """
+
+    secret: str
+    uri: str
+    ticket: str
+
+
+class RecoveryCodes(TypedDict):
+    """Codes that each stand once for the second factor; they are said once."""
+
+    recovery_codes: list[str]
+
+
 def where_from(request: Request[Any, Any, Any]) -> From:
     """Where a request came from, as tries are counted."""
     address = request.client.host if request.client is not None else ""
@@ -51,7 +152,7 @@ def where_from(request: Request[Any, Any, Any]) -> From:
 
 
 @get("/account", opt={"permission": "signed_in"})
-async def get_account(principal: Asker, tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
+async def get_account(principal: Asker, tenant: OwnTenant, plane: Plane) -> Account:
     """Who one is, and what one may; ``user`` is null for an application key that is nobody's."""
     user = await plane.accounts.user(principal) if principal.user_id else None
     left = await plane.accounts.recovery_codes_left(user) if user is not None else 0
@@ -72,7 +173,7 @@ async def get_account(principal: Asker, tenant: OwnTenant, plane: Plane) -> dict
 
 
 @patch("/account", opt={"permission": "signed_in"})
-async def change_account(data: JSONBody[ChangedAccount], principal: Asker, plane: Plane) -> dict[str, Any]:
+async def change_account(data: JSONBody[ChangedAccount], principal: Asker, plane: Plane) -> User:
     """Take another name."""
     user = await plane.accounts.rename(principal, data.name, now_ms=plane.now_ms())
     return _user(user, await plane.accounts.recovery_codes_left(user))
@@ -90,7 +191,7 @@ async def change_password(
 
 
 @get("/account/sessions", opt={"permission": "signed_in"})
-async def list_sessions(principal: Asker, plane: Plane) -> dict[str, Any]:
+async def list_sessions(principal: Asker, plane: Plane) -> Sessions:
     """Where one is signed in."""
     found = await plane.accounts.sessions(principal, now_ms=plane.now_ms())
     return {"sessions": [_session(one) for one in found]}
@@ -103,20 +204,20 @@ async def end_session(session_id: FromPath[str], principal: Asker, plane: Plane)
 
 
 @post("/account/sessions:end-others", status_code=200, opt={"permission": "signed_in"})
-async def end_other_sessions(principal: Asker, plane: Plane) -> dict[str, Any]:
+async def end_other_sessions(principal: Asker, plane: Plane) -> Ended:
     """Sign out everywhere else."""
     ended = await asyncio.to_thread(plane.sessions.end_others, principal, now_ms=plane.now_ms())
     return {"ended": ended}
 
 
 @post("/account/second-factor", status_code=200, opt={"permission": "signed_in"})
-async def begin_second_factor(principal: Asker, plane: Plane) -> dict[str, Any]:
+async def begin_second_factor(principal: Asker, plane: Plane) -> Enrolling:
     """A second factor to be set up: put the secret into an authenticator, then confirm with its code."""
     return _enrolment(await plane.accounts.begin_second_factor(principal, now_ms=plane.now_ms()))
 
 
 @post("/account/second-factor:confirm", status_code=200, opt={"permission": "signed_in"})
-async def confirm_second_factor(data: JSONBody[FirstCode], principal: Asker, plane: Plane) -> dict[str, Any]:
+async def confirm_second_factor(data: JSONBody[FirstCode], principal: Asker, plane: Plane) -> RecoveryCodes:
     """Switch the second factor on; the recovery codes are in this answer and nowhere else."""
     codes = await plane.accounts.confirm_second_factor(
         principal, data.ticket, data.code, now_ms=plane.now_ms()
@@ -124,7 +225,10 @@ async def confirm_second_factor(data: JSONBody[FirstCode], principal: Asker, pla
     return {"recovery_codes": list(codes)}
 
 
-@post("/account/second-factor:remove", status_code=204, opt={"permission": "signed_in"})
+@post(
+    "/account/second-factor:remove", status_code=204, opt={"permission": "signed_in"},
+    operation_id="remove_own_second_factor",
+)  # fmt: skip
 async def remove_second_factor(
     request: Request[Any, Any, Any], data: JSONBody[Proof], principal: Asker, plane: Plane
 ) -> None:
@@ -137,7 +241,7 @@ async def remove_second_factor(
 @post("/account/recovery-codes", status_code=200, opt={"permission": "signed_in"})
 async def new_recovery_codes(
     request: Request[Any, Any, Any], data: JSONBody[Proof], principal: Asker, plane: Plane
-) -> dict[str, Any]:
+) -> RecoveryCodes:
     """Fresh recovery codes; those before are gone."""
     codes = await plane.accounts.new_recovery_codes(
         principal, password=data.password, where=where_from(request), now_ms=plane.now_ms()
@@ -145,7 +249,7 @@ async def new_recovery_codes(
     return {"recovery_codes": list(codes)}
 
 
-def _user(user: UserRow, recovery_codes_left: int) -> dict[str, Any]:
+def _user(user: UserRow, recovery_codes_left: int) -> User:
     return {
         "id": user.user_id,
         "email": user.email,
@@ -158,7 +262,7 @@ def _user(user: UserRow, recovery_codes_left: int) -> dict[str, Any]:
     }
 
 
-def _grants(principal: Principal) -> list[dict[str, Any]]:
+def _grants(principal: Principal) -> list[Granted]:
     return [
         {
             "role_id": grant.role.role_id,
@@ -170,7 +274,7 @@ def _grants(principal: Principal) -> list[dict[str, Any]]:
     ]
 
 
-def _session(seen: Seen) -> dict[str, Any]:
+def _session(seen: Seen) -> Session:
     row = seen.session
     return {
         "id": row.session_id,
@@ -184,7 +288,7 @@ def _session(seen: Seen) -> dict[str, Any]:
     }
 
 
-def _enrolment(enrolment: Enrolment) -> dict[str, Any]:
+def _enrolment(enrolment: Enrolment) -> Enrolling:
     return {"secret": enrolment.secret, "uri": enrolment.uri, "ticket": enrolment.ticket}
 
 

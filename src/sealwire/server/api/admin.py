@@ -7,7 +7,7 @@ A request carries an application key; the organisation is the key's. A route dec
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TypedDict
 
 import msgspec
 from litestar import Router, get, post
@@ -41,11 +41,91 @@ class NewOrganisation(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     name: str
 
 
+class Whoami(TypedDict):
+    """Whose an application key is.
+
+    Attributes:
+        role: The names of the roles.
+    """
+
+    user: str
+    role: str
+    org_id: int
+    org_name: str
+    org_uuid: str
+
+
+class Organisation(TypedDict):
+    """An organisation.
+
+    Attributes:
+        remote_config: Whether Remote Configuration is on in it.
+        roots_on_server: Whether this server can sign the next roots by itself.
+    """
+
+    org_id: int
+    uuid: str
+    name: str
+    remote_config: bool
+    roots_on_server: bool
+    created_at: str
+
+
+class Organisations(TypedDict):
+    """Organisations of this server."""
+
+    orgs: list[Organisation]
+
+
+class MadeOrganisation(Organisation):
+    """An organisation that was made just now.
+
+    Attributes:
+        application_key: Of its first administrator; it is said once.
+    """
+
+    application_key: str
+
+
+class Alarm(TypedDict):
+    """Something that somebody has to look at."""
+
+    at: str
+    kind: str
+    subject: str
+    message: str
+
+
+class Status(TypedDict):
+    """How a control plane is.
+
+    Attributes:
+        version: Of the program.
+        director_version, config_version: The newest versions of both repositories.
+        configs: How many are active.
+        agents: How many asked since the start.
+        polls: How many were answered since the start.
+        last_publish_took_s: From a change to its being signed.
+        alarms: Those that are open.
+    """
+
+    version: str
+    url: str
+    organisation: Organisation
+    director_version: int
+    config_version: int
+    configs: int
+    agents: int
+    polls: int
+    last_publish_took_s: float
+    alarms: list[Alarm]
+
+
 # Who --------------------------------------------------------------------------------------------------
 
 
 @get("/whoami", opt={"permission": "signed_in"})
-async def whoami(principal: Asker, tenant: OwnTenant) -> dict[str, Any]:
+async def whoami(principal: Asker, tenant: OwnTenant) -> Whoami:
     """Who the key belongs to."""
     return {
         "user": principal.user,
@@ -60,7 +140,7 @@ async def whoami(principal: Asker, tenant: OwnTenant) -> dict[str, Any]:
 
 
 @get("/orgs", opt={"permission": "org_management"})
-async def list_organisations(plane: Plane, principal: Asker) -> dict[str, Any]:
+async def list_organisations(plane: Plane, principal: Asker) -> Organisations:
     """One's own organisation; to administrators of the first, every organisation on this server."""
     return {
         "orgs": [
@@ -74,7 +154,7 @@ async def list_organisations(plane: Plane, principal: Asker) -> dict[str, Any]:
 @post("/orgs", opt={"permission": "org_management"})
 async def create_organisation(
     data: JSONBody[NewOrganisation], plane: Plane, principal: Asker
-) -> dict[str, Any]:
+) -> MadeOrganisation:
     """Make an organisation with a trust domain of its own; its first application key is in the answer.
 
     Raises:
@@ -87,7 +167,7 @@ async def create_organisation(
 
 
 @get("/status", opt={"permission": "signed_in"})
-async def status(tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
+async def status(tenant: OwnTenant, plane: Plane) -> Status:
     """How this control plane is."""
     await tenant.observer.flush()
 
@@ -116,7 +196,7 @@ async def status(tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
 # Shapes -----------------------------------------------------------------------------------------------
 
 
-def _organisation(row: rows.Organisation) -> dict[str, Any]:
+def _organisation(row: rows.Organisation) -> Organisation:
     return {
         "org_id": row.org_id,
         "uuid": row.uuid,

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 from litestar import get, post
 from litestar.params import FromPath, FromQuery, QueryParameter
@@ -34,6 +34,169 @@ MAX_FILES = 50
 _ID = re.compile(r"[1-9][0-9]{0,14}", re.ASCII)
 
 
+class Actor(TypedDict):
+    """Who did it.
+
+    Attributes:
+        id: Of a user or a key; empty where there is none.
+        email: Where the name is an address.
+    """
+
+    type: str
+    id: str
+    email: str
+
+
+class Kind(TypedDict):
+    """What was done, in the words of other audit trails."""
+
+    name: str
+    action: str
+    actor: Actor
+
+
+class Asset(TypedDict):
+    """What it was done to.
+
+    Attributes:
+        prev_value, new_value: As it was and as it became, where that is noted.
+    """
+
+    type: str
+    id: str
+    name: str
+    prev_value: Any
+    new_value: Any
+
+
+class Http(TypedDict):
+    """The request it was done with; empty where there was none."""
+
+    method: str
+    url: str
+    useragent: str
+
+
+class Peer(TypedDict):
+    """Where the request came from."""
+
+    ip: str
+
+
+class Network(TypedDict):
+    """Where the request came from."""
+
+    client: Peer
+
+
+class Org(TypedDict):
+    """The organisation it happened in."""
+
+    id: int
+    uuid: str
+
+
+class Event(TypedDict):
+    """Something that was done or refused.
+
+    Attributes:
+        actor: Who, by name.
+        action: What, in our own word.
+        subject: What it was done to: its kind and id.
+        detail: Whatever else is noted of this action.
+        prev_sha256: The hash of the event before.
+        sha256: Of this event and the hash before: the chain.
+    """
+
+    id: int
+    at: str
+    actor: str
+    action: str
+    subject: str
+    summary: str
+    detail: Mapping[str, Any]
+    evt: Kind
+    asset: Asset
+    http: Http
+    network: Network
+    org: Org
+    request_id: str
+    prev_sha256: str | None
+    sha256: str | None
+
+
+class Events(TypedDict):
+    """Events, newest first."""
+
+    events: list[Event]
+
+
+class PublishedFile(TypedDict):
+    """A file that is published of a config."""
+
+    path: str
+    version: int
+    sha256: str
+
+
+class OneEvent(Event):
+    """One event.
+
+    Attributes:
+        files: What is published of a config as this event made it.
+    """
+
+    files: list[PublishedFile]
+
+
+class Break(TypedDict):
+    kind: str
+    event: int | None
+    number: int
+    text: str
+
+
+Break.__doc__ = """Where a chain breaks.
+
+Attributes:
+    event: The id of the first event that is not as it was written.
+    number: Its place in the chain.
+"""
+
+Verified = TypedDict(
+    "Verified",
+    {"at": str, "events": int, "sha256": str, "complete": bool, "holds": bool, "break": Break | None},
+)
+Verified.__doc__ = """What a verification of the chain found.
+
+Attributes:
+    sha256: Where the chain ends.
+    complete: Whether it was verified from its beginning.
+    break: Where it breaks first; null where it holds.
+"""
+
+
+class Head(TypedDict):
+    """Where the chain ends.
+
+    Attributes:
+        org: The organisation's UUID.
+        sha256: Null while nothing has happened.
+        verified: The last verification; null before the first.
+    """
+
+    org: str
+    events: int
+    sha256: str | None
+    verified: Verified | None
+
+
+class Verification(TypedDict):
+    """A verification that was made now."""
+
+    verified: Verified | None
+
+
 @get("/audit", opt={"permission": "audit_logs_read"})
 async def list_audit(
     tenant: OwnTenant,
@@ -49,7 +212,7 @@ async def list_audit(
     text: FromQuery[str | None] = None,
     begin: Annotated[str | None, QueryParameter(name="from")] = None,
     until: FromQuery[str | None] = None,
-) -> dict[str, Any]:
+) -> Events:
     """What was done, newest first. A star in a filter stands for anything."""
     criteria = criteria_of(
         {
@@ -63,7 +226,7 @@ async def list_audit(
 
 
 @get("/audit/head", opt={"permission": "audit_logs_read"})
-async def audit_head(tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
+async def audit_head(tenant: OwnTenant, plane: Plane) -> Head:
     """Where the chain of the trail ends: note the hash elsewhere, and no later chain can take its place."""
     org_id = tenant.organisation.org_id
     head = await asyncio.to_thread(plane.trail.head, org_id)
@@ -76,7 +239,7 @@ async def audit_head(tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
 
 
 @post("/audit:check", status_code=200, opt={"permission": "audit_logs_read"})
-async def check_audit(tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
+async def check_audit(tenant: OwnTenant, plane: Plane) -> Verification:
     """Verify the chain now, from its beginning."""
     checked = await asyncio.to_thread(plane.trail.verify, tenant.organisation.org_id)
     return {"verified": _checked(checked)}
@@ -104,10 +267,10 @@ async def export_audit(
 
 
 @get("/audit/{event_id:str}", opt={"permission": "audit_logs_read"})
-async def get_event(event_id: FromPath[str], tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
+async def get_event(event_id: FromPath[str], tenant: OwnTenant, plane: Plane) -> OneEvent:
     """One event; of a config also the files that are published of it as it made it."""
     row = await load_one(plane, tenant, event_id)
-    files = [
+    files: list[PublishedFile] = [
         {"path": file.path, "version": file.version, "sha256": file.sha256} for file in published(tenant, row)
     ]
     return {**_event(row, tenant), "files": files}
@@ -229,7 +392,7 @@ async def export(
 # Shapes -----------------------------------------------------------------------------------------------
 
 
-def _event(row: rows.AuditRow, tenant: Tenant) -> dict[str, Any]:
+def _event(row: rows.AuditRow, tenant: Tenant) -> Event:
     known = audit.described(row.action, row.detail)
     said = row.context
     kind, _, name = row.subject.partition(" ")
@@ -270,7 +433,7 @@ def _event(row: rows.AuditRow, tenant: Tenant) -> dict[str, Any]:
     }
 
 
-def _checked(checked: Checked | None) -> dict[str, Any] | None:
+def _checked(checked: Checked | None) -> Verified | None:
     if checked is None:
         return None
     found = checked.verdict.found

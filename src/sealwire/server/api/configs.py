@@ -6,7 +6,8 @@ Whatever changes a config goes through ``Editor``, as the pages do; whatever lis
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import msgspec
 import orjson
@@ -75,6 +76,166 @@ class RestoredConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     expires_at: str | msgspec.UnsetType | None = _MISSING
 
 
+class Configs(TypedDict):
+    """Configs, a page of them.
+
+    Attributes:
+        total: How many there are on all pages.
+        next: The after of the following page; null on the last.
+    """
+
+    configs: list[shapes.Config]
+    total: int
+    next: str | None
+
+
+class SavedConfig(shapes.Config):
+    """A config as it was saved just now.
+
+    Attributes:
+        warnings: What is worth knowing of it.
+    """
+
+    warnings: list[shapes.ProblemAt]
+
+
+class Change(TypedDict):
+    """What a change means.
+
+    Attributes:
+        path: JSON path of what changes.
+        before, after: Null where there is nothing.
+    """
+
+    path: str
+    words: str
+    before: Any
+    after: Any
+
+
+class Revision(TypedDict):
+    """A config as it once became.
+
+    Attributes:
+        by: Who made it so.
+        changes: What is not as in the revision before, where that was asked for.
+    """
+
+    revision: int
+    name: str
+    targeting: Mapping[str, Any]
+    payload: Any
+    state: str
+    at: str
+    by: str
+    comment: str
+    expires_at: str | None
+    changes: NotRequired[list[Change]]
+
+
+class History(TypedDict):
+    """Revisions, newest first."""
+
+    revisions: list[Revision]
+
+
+class ConfigFile(TypedDict):
+    """A published file that a config is in.
+
+    Attributes:
+        path: On the wire.
+        size: Bytes.
+    """
+
+    path: str
+    version: int
+    sha256: str
+    size: int
+
+
+class ConfigClient(TypedDict):
+    """What a config is to a client.
+
+    Attributes:
+        agent: The name of its agent's host.
+        state: in_step, behind, applying, failed, silent or refused.
+        verdict: has, overridden or not_for_it.
+        rules: Every condition, met or not.
+        wins: JSON paths whose value is this config's, where a product's configs are merged.
+        file: What it has of it.
+    """
+
+    client_id: str
+    service: str
+    env: str
+    language: str
+    tracer_version: str
+    app_version: str
+    agent: str
+    state: str
+    verdict: str
+    rules: list[shapes.Rule]
+    wins: list[str]
+    file: shapes.File | None
+
+
+class ConfigClients(TypedDict):
+    """Clients that have a config or have not, a page of them.
+
+    Attributes:
+        total: How many there are on all pages.
+        files: The config on the wire.
+        next: The after of the following page; null on the last.
+    """
+
+    total: int
+    files: list[ConfigFile]
+    clients: list[ConfigClient]
+    next: str | None
+
+
+class Product(TypedDict):
+    name: str
+    title: str
+    summary: str
+    merged: bool
+    schema: dict[str, Any]
+
+
+Product.__doc__ = """Something that can be configured.
+
+Attributes:
+    merged: Whether clients take one file, made of all configs that are for them.
+    schema: The JSON schema of a payload.
+"""
+
+
+class Products(TypedDict):
+    """What can be configured."""
+
+    products: list[Product]
+
+
+class Check(TypedDict):
+    """What came of trying a config.
+
+    Attributes:
+        problems: Why it could not be saved; nothing else is said then.
+        warnings: What is worth knowing of it.
+        matches: Live clients that its targeting is for.
+        meanings: What it changes.
+        reach: Who would get it.
+        permitted: Whether whoever asks may save it.
+    """
+
+    problems: list[shapes.ProblemAt]
+    warnings: list[shapes.ProblemAt]
+    matches: int
+    meanings: list[Change]
+    reach: reach.ReachSaid | None
+    permitted: bool | None
+
+
 # Looking ----------------------------------------------------------------------------------------------
 
 
@@ -89,7 +250,7 @@ async def list_configs(
     sort: FromQuery[str] = listing.DEFAULT_SORT,
     limit: Annotated[int | None, QueryParameter(ge=1, le=MAX_PAGE)] = None,
     after: Annotated[str, QueryParameter(max_length=1000)] = "",
-) -> dict[str, Any]:
+) -> Configs:
     """Configs, last changed first unless sorted otherwise.
 
     ``state`` is active, expired, retired or all: an expired config is not an active one. ``q`` is a filter
@@ -132,7 +293,7 @@ async def list_configs(
 @get("/configs/{config_id:str}", opt={"permission": "rc_config_read"})
 async def get_config(
     config_id: FromPath[str], tenant: OwnTenant, principal: Asker, plane: Plane
-) -> dict[str, Any]:
+) -> shapes.Config:
     """One config."""
     row = await Editor(tenant, principal, now=plane.clock()).get(config_id)
     return shapes.config(row, now_ms=plane.now_ms(), uptake=await _uptake(tenant, config_id))
@@ -152,7 +313,7 @@ async def config_history(
     changes: FromQuery[bool] = False,
     limit: Annotated[int | None, QueryParameter(ge=1, le=MAX_PAGE)] = None,
     before: Annotated[int | None, QueryParameter(ge=1, le=2**53)] = None,
-) -> dict[str, Any]:
+) -> History:
     """Every revision, newest first; with ``changes`` what each changed, in words."""
     row = await Editor(tenant, principal, now=plane.clock()).get(config_id)
     wanted = 2**31 if limit is None else limit
@@ -165,27 +326,33 @@ async def config_history(
 
     found = await asyncio.to_thread(load)
 
-    def write() -> list[dict[str, Any]]:
-        return [
-            {
-                "revision": one.revision,
-                "name": one.name,
-                "targeting": one.targeting,
-                "payload": orjson.loads(one.payload),
-                "state": one.state,
-                "at": shapes.time(one.at_ms),
-                "by": one.by,
-                "comment": one.comment,
-                "expires_at": shapes.time_or_none(one.expires_ms),
-                **({"changes": _changes(row.product, older, one)} if changes else {}),
-            }
-            for one, older in zip(found[:wanted], [*found[1:], None], strict=False)
-        ]
+    def write() -> list[Revision]:
+        written: list[Revision] = []
+        for one, older in zip(found[:wanted], [*found[1:], None], strict=False):
+            revision = _revision(one)
+            if changes:
+                revision["changes"] = _changes(row.product, older, one)
+            written.append(revision)
+        return written
 
     return {"revisions": await asyncio.to_thread(write)}
 
 
-def _changes(product: str, before: rows.RevisionRow | None, after: rows.RevisionRow) -> list[dict[str, Any]]:
+def _revision(one: rows.RevisionRow) -> Revision:
+    return {
+        "revision": one.revision,
+        "name": one.name,
+        "targeting": one.targeting,
+        "payload": orjson.loads(one.payload),
+        "state": one.state,
+        "at": shapes.time(one.at_ms),
+        "by": one.by,
+        "comment": one.comment,
+        "expires_at": shapes.time_or_none(one.expires_ms),
+    }
+
+
+def _changes(product: str, before: rows.RevisionRow | None, after: rows.RevisionRow) -> list[Change]:
     found = meaning.targeting_changes(
         None if before is None else Targeting.parse(before.targeting), Targeting.parse(after.targeting)
     ) + meaning.changes(
@@ -205,7 +372,7 @@ async def config_clients(
     has: FromQuery[bool] = True,
     limit: Annotated[int, QueryParameter(ge=1, le=500)] = 50,
     after: Annotated[str, QueryParameter(max_length=400)] = "",
-) -> dict[str, Any]:
+) -> ConfigClients:
     """Who has a config, or with ``has=false`` who has not, and why: every condition, met or not.
 
     Clients come by their id; ``next`` is the ``after`` of the following page. ``files`` are the paths on the
@@ -233,17 +400,18 @@ async def config_clients(
     }
 
 
-def _client(tenant: Tenant, row: rows.ConfigRow, line: ClientLine, file: FileState | None) -> dict[str, Any]:
+def _client(tenant: Tenant, row: rows.ConfigRow, line: ClientLine, file: FileState | None) -> ConfigClient:
     found = holders.why(tenant, row, line)
     verdict = found.verdict
     if file is None and verdict is Verdict.HAS:
         verdict = Verdict.NOT_FOR_IT  # not in force, or not published yet
     return {
         "client_id": line.client_id,
-        **{
-            name: line.facts.get(name, "")
-            for name in ("service", "env", "language", "tracer_version", "app_version")
-        },
+        "service": line.facts.get("service", ""),
+        "env": line.facts.get("env", ""),
+        "language": line.facts.get("language", ""),
+        "tracer_version": line.facts.get("tracer_version", ""),
+        "app_version": line.facts.get("app_version", ""),
         "agent": line.hostname,
         "state": line.state.value,
         "verdict": verdict.value,
@@ -254,7 +422,7 @@ def _client(tenant: Tenant, row: rows.ConfigRow, line: ClientLine, file: FileSta
 
 
 @get("/products", opt={"permission": "rc_config_read"})
-async def list_products() -> dict[str, Any]:
+async def list_products() -> Products:
     """What can be configured, with the JSON schema of each."""
     return {
         "products": [
@@ -276,7 +444,7 @@ async def list_products() -> dict[str, Any]:
 @post("/configs", opt={"permission": "rc_config_publish"})
 async def create_config(
     data: JSONBody[NewConfig], tenant: OwnTenant, principal: Asker, plane: Plane
-) -> dict[str, Any]:
+) -> SavedConfig:
     """Make a config; it is published at once."""
     row, draft = await Editor(tenant, principal, now=plane.clock()).create(msgspec.structs.asdict(data))
     return {**shapes.config(row, now_ms=plane.now_ms()), "warnings": shapes.problems(draft.warnings)}
@@ -285,7 +453,7 @@ async def create_config(
 @post("/configs:check", status_code=200, opt={"permission": "rc_config_read"})
 async def check_config(
     data: JSONBody[TriedConfig], tenant: OwnTenant, principal: Asker, plane: Plane
-) -> dict[str, Any]:
+) -> Check:
     """Try a config without making it: its problems, what it means, and who would get it.
 
     ``matches`` counts the live clients its targeting is for, whatever they ask for; ``reach`` those that
@@ -302,8 +470,14 @@ async def check_config(
         draft = await editor.check(fields, config_id=data.config_id)
     except InvalidChangeError as error:
         problems = shapes.problems(error.problems)
-        nothing = {"warnings": [], "matches": 0, "meanings": [], "reach": None, "permitted": None}
-        return {"problems": problems, **nothing}
+        return {
+            "problems": problems,
+            "warnings": [],
+            "matches": 0,
+            "meanings": [],
+            "reach": None,
+            "permitted": None,
+        }
     payload = orjson.loads(draft.payload)
     found = await reach.live_reach(
         tenant, draft.product, draft.targeting, payload=payload, config_id=data.config_id
@@ -316,7 +490,7 @@ async def check_config(
         "warnings": [
             *shapes.problems(draft.warnings),
             *(
-                {"path": "$.targeting", "message": caution.words}
+                shapes.ProblemAt(path="$.targeting", message=caution.words)
                 for caution in found.cautions
                 if caution.kind == "too_old"
             ),
@@ -334,7 +508,7 @@ async def check_config(
 @put("/configs/{config_id:str}", opt={"permission": "rc_config_publish"})
 async def change_config(
     config_id: FromPath[str], data: JSONBody[ChangedConfig], tenant: OwnTenant, principal: Asker, plane: Plane
-) -> dict[str, Any]:
+) -> SavedConfig:
     """Change a config; ``expected_revision`` is the one its author saw."""
     fields = {
         name: value
@@ -355,7 +529,7 @@ async def restore_config(
     tenant: OwnTenant,
     principal: Asker,
     plane: Plane,
-) -> dict[str, Any]:
+) -> SavedConfig:
     """Put an earlier revision in force again, as a new one; a retired config is active again."""
     row, draft = await Editor(tenant, principal, now=plane.clock()).restore(
         config_id,
@@ -375,7 +549,7 @@ async def retire_config(
     plane: Plane,
     expected_revision: FromQuery[int | None] = None,
     comment: FromQuery[str] = "",
-) -> dict[str, Any]:
+) -> shapes.Config:
     """Retire a config: its values go back everywhere; its history stays."""
     row = await Editor(tenant, principal, now=plane.clock()).retire(
         config_id, expected_revision=expected_revision, comment=comment

@@ -7,12 +7,11 @@ settings of one tracer are read from the database.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TypedDict
 
 from litestar import get
 from litestar.params import FromPath, FromQuery
 from litestar.types import ControllerRouterHandler
-from msgspec.structs import asdict
 
 from sealwire.errors import NotFoundError
 from sealwire.server.api import shapes
@@ -29,14 +28,318 @@ from sealwire.wire.inventory import Known, Runtime
 FRESH_FOR_S = 0.0  # a client that reads what it just caused must see it
 SILENT_AFTER_S = 120.0
 MAX_REASONS = 200
-_FACTS = ("runtime_id", "service", "env", "language", "tracer_version", "app_version", "kind")
+
+
+class Client(TypedDict):
+    """A Remote Configuration client: a tracer, or an agent's own.
+
+    Attributes:
+        kind: What it is: tracer, agent, updater.
+        products: What it asks for.
+        agent: The name of its agent's host.
+        age_s: Since it was last here.
+        state: in_step, behind, applying, failed, silent or refused: the worst of its files.
+        error: What it said went wrong.
+        targets_version: The one it says it has.
+        configs: Its files.
+    """
+
+    client_id: str
+    runtime_id: str
+    service: str
+    env: str
+    language: str
+    tracer_version: str
+    app_version: str
+    kind: str
+    products: list[str]
+    agent: str
+    agent_id: str
+    first_seen: str
+    last_seen: str
+    age_s: float
+    state: str
+    error: str
+    targets_version: int
+    configs: list[shapes.File]
+
+
+class Clients(TypedDict):
+    """Clients of the last day."""
+
+    clients: list[Client]
+
+
+class Stands(TypedDict):
+    """How an agent or a client is connected, and what helps."""
+
+    state: str
+    detail: str
+    remedy: str
+
+
+class OtherValue(TypedDict):
+    """A value of a setting that another one hides.
+
+    Attributes:
+        value: As text; null is "not set".
+        seq_id: The larger, the later.
+    """
+
+    origin: str
+    value: str | None
+    seq_id: int
+    error: str
+
+
+class SentValue(TypedDict):
+    """What Remote Configuration sent for a setting.
+
+    Attributes:
+        key: Below the product, or the name of the setting.
+        config_id: Whose value it is, where that is known.
+        path: Of the file on the wire.
+    """
+
+    product: str
+    key: str
+    value: str
+    config_id: str | None
+    path: str
+
+
+class SettingInForce(TypedDict):
+    """A setting of a tracer, by its own telemetry.
+
+    Attributes:
+        value: As text; null is "not set".
+        seq_id: The larger, the later.
+        error: Why the tracer did not take it.
+        sent: Null where nothing was sent for it.
+        others: The next one in line first.
+    """
+
+    name: str
+    value: str | None
+    origin: str
+    seq_id: int
+    error: str
+    sent: SentValue | None
+    others: list[OtherValue]
+
+
+class Reason(TypedDict):
+    """Why a client has a config, or has not.
+
+    Attributes:
+        verdict: has, overridden or not_for_it.
+        rules: Every condition, met or not.
+        wins: JSON paths whose value is this config's, where a product's configs are merged.
+        state: Of the file it is in; null where the client is not to have it.
+    """
+
+    config_id: str
+    name: str
+    product: str
+    revision: int
+    verdict: str
+    rules: list[shapes.Rule]
+    wins: list[str]
+    state: str | None
+
+
+class OneClient(Client):
+    """A client: what it has and why.
+
+    Attributes:
+        capabilities: Their bits.
+        telemetry_at: When it last told of its settings; null if it never did.
+        settings: Those in force in it.
+    """
+
+    standing: Stands
+    host_tags: list[str]
+    capabilities: list[int]
+    telemetry_at: str | None
+    settings: list[SettingInForce]
+    reasons: list[Reason]
+
+
+class Agent(TypedDict):
+    """An agent.
+
+    Attributes:
+        age_s: Since it was last here.
+        state: in_step, behind, failed, silent or refused.
+        director_version: The one it has.
+        wanted_version: The one it is to have; null while it is not here.
+        clients: How many ask through it.
+        waiting: Whether it waits for a change at this moment.
+        api_key_id: The key it last came with, where that is known.
+    """
+
+    agent_id: str
+    hostname: str
+    version: str
+    tags: list[str]
+    first_seen: str
+    last_seen: str
+    age_s: float
+    error: str
+    state: str
+    director_version: int
+    wanted_version: int | None
+    clients: int
+    waiting: bool
+    standing: Stands
+    api_key_id: str | None
+
+
+class Agents(TypedDict):
+    """Agents of the last month."""
+
+    agents: list[Agent]
+
+
+class SeenService(TypedDict):
+    """A service that sends traces to an agent.
+
+    Attributes:
+        traces: How many were seen of it.
+        client_seen: Whether a client of it was here; null where none can be seen.
+        switched_off_by: Where its tracer says that its Remote Configuration is off: an origin; else empty.
+        runtime_ids: The newest of its runtimes.
+        standing: How it stands, where it has no client.
+    """
+
+    service: str
+    env: str
+    language: str
+    tracer_version: str
+    app_version: str
+    first_seen_ms: int
+    seen_ms: int
+    traces: int
+    client_seen: bool | None
+    switched_off_by: str
+    runtime_ids: list[str]
+    standing: Stands | None
+
+
+class SaidRemoteConfig(TypedDict):
+    """How Remote Configuration stands in an agent, as it says.
+
+    Attributes:
+        enabled: The operator's switch.
+        is_on: Enabled, and nothing keeps it from starting.
+        reason: Why it is not on.
+        condition: Of the conversation with the control plane, in one word.
+        error: Of the last exchange.
+    """
+
+    enabled: bool
+    is_on: bool
+    reason: str
+    condition: str
+    error: str
+
+
+class HiddenValue(TypedDict):
+    """A value of an agent's setting that another one hides."""
+
+    source: str
+    value: str
+    origin: str
+
+
+class AgentSetting(TypedDict):
+    """A setting of an agent.
+
+    Attributes:
+        source: default, file, env_var or command_line.
+        origin: The file, the variable or the option; empty for a default.
+        hidden: What lower layers said, nearest first.
+    """
+
+    name: str
+    value: str
+    source: str
+    origin: str
+    hidden: list[HiddenValue]
+
+
+class Told(TypedDict):
+    """What an agent tells of itself.
+
+    Attributes:
+        wire_version: The version it speaks as.
+        dropped: What it did not tell or could not read, counted by kind.
+    """
+
+    version: str
+    wire_version: str
+    os: str
+    kernel: str
+    architecture: str
+    python: str
+    uptime_s: int
+    remote_config: SaidRemoteConfig
+    settings: list[AgentSetting]
+    dropped: dict[str, int]
+
+
+class Inventory(TypedDict):
+    """What is known of an agent by its own words; empty of one that is not ours.
+
+    Attributes:
+        api_key: The name of the key it last came with.
+        posted_at: When it last told of itself.
+        refused_at, refused_for: When it was last refused, and why.
+    """
+
+    api_key: str | None
+    posted_at: str | None
+    refused_at: str | None
+    refused_for: str
+    inventory: Told | None
+    services: list[SeenService]
+
+
+class ListedAgent(Agent, Inventory):
+    """An agent, and what it tells of itself."""
+
+
+class Inventories(TypedDict):
+    """Agents of the last month, and what they tell of themselves."""
+
+    agents: list[ListedAgent]
+
+
+class RootVersions(TypedDict):
+    """The roots that an agent trusts."""
+
+    director: int
+    config: int
+
+
+class OneAgent(Agent, Inventory):
+    """An agent: what it is, what it has, what it sees.
+
+    Attributes:
+        root_versions: Null where it did not say.
+        files: Paths on the wire of what its clients have.
+    """
+
+    root_versions: RootVersions | None
+    client_ids: list[str]
+    files: list[str]
 
 
 # Clients ----------------------------------------------------------------------------------------------
 
 
 @get("/clients", opt={"permission": "fleet_read"})
-async def list_clients(tenant: OwnTenant, service: FromQuery[str | None] = None) -> dict[str, Any]:
+async def list_clients(tenant: OwnTenant, service: FromQuery[str | None] = None) -> Clients:
     """Clients of the last day: who has what, and how far."""
     fleet = await tenant.overview.look(fresh_for_s=FRESH_FOR_S)
     agents = {line.agent_id: line for line in fleet.agents}
@@ -56,7 +359,7 @@ async def list_clients(tenant: OwnTenant, service: FromQuery[str | None] = None)
 
 
 @get("/clients/{client_id:path}", opt={"permission": "fleet_read"})
-async def get_client(client_id: FromPath[str], tenant: OwnTenant, principal: Asker) -> dict[str, Any]:
+async def get_client(client_id: FromPath[str], tenant: OwnTenant, principal: Asker) -> OneClient:
     """One client: what it has and why, and the settings in force in it by its own telemetry."""
     fleet = await tenant.overview.look(fresh_for_s=FRESH_FOR_S)
     client_id = client_id.removeprefix("/")
@@ -95,9 +398,7 @@ async def in_force(tenant: Tenant, line: ClientLine) -> tuple[Runtime | None, li
     return runtime, settings_in_force(runtime.settings, sent)
 
 
-def _client(
-    row: rows.ClientRow, line: ClientLine | None, agent: AgentLine | None, now_s: float
-) -> dict[str, Any]:
+def _client(row: rows.ClientRow, line: ClientLine | None, agent: AgentLine | None, now_s: float) -> Client:
     """A client; ``line`` is None for those that are no tracers."""
     if line is None:
         seen_s = row.last_seen_ms / 1000
@@ -107,7 +408,13 @@ def _client(
     age_s = max(0.0, now_s - seen_s)
     return {
         "client_id": row.client_id,
-        **{name: row.facts.get(name, "") for name in _FACTS},
+        "runtime_id": row.facts.get("runtime_id", ""),
+        "service": row.facts.get("service", ""),
+        "env": row.facts.get("env", ""),
+        "language": row.facts.get("language", ""),
+        "tracer_version": row.facts.get("tracer_version", ""),
+        "app_version": row.facts.get("app_version", ""),
+        "kind": row.facts.get("kind", ""),
         "products": row.facts.get("products", []),
         "agent": agent.hostname if agent is not None else "",
         "agent_id": row.agent_id,
@@ -121,15 +428,15 @@ def _client(
     }
 
 
-def _standing(standing: Standing) -> dict[str, str]:
+def _standing(standing: Standing) -> Stands:
     return {"state": standing.state.value, "detail": standing.detail, "remedy": REMEDIES[standing.state]}
 
 
-def _known(one: Known) -> dict[str, Any]:
+def _known(one: Known) -> OtherValue:
     return {"origin": one.origin, "value": one.value, "seq_id": one.seq_id, "error": one.error}
 
 
-def _setting(one: InForce) -> dict[str, Any]:
+def _setting(one: InForce) -> SettingInForce:
     return {
         "name": one.name,
         "value": one.value,
@@ -149,7 +456,7 @@ def _setting(one: InForce) -> dict[str, Any]:
     }
 
 
-def _reason(one: Reasons) -> dict[str, Any]:
+def _reason(one: Reasons) -> Reason:
     return {
         "config_id": one.row.config_id,
         "name": one.row.name,
@@ -166,7 +473,7 @@ def _reason(one: Reasons) -> dict[str, Any]:
 
 
 @get("/agents", opt={"permission": "fleet_read"})
-async def list_agents(tenant: OwnTenant) -> dict[str, Any]:
+async def list_agents(tenant: OwnTenant) -> Agents:
     """Agents that asked, were refused or told of themselves, and how they are."""
     fleet = await tenant.overview.look(fresh_for_s=FRESH_FOR_S)
     now_s = time.time()
@@ -174,7 +481,7 @@ async def list_agents(tenant: OwnTenant) -> dict[str, Any]:
 
 
 @get("/agents/{agent_id:path}", opt={"permission": "fleet_read"})
-async def get_agent(agent_id: FromPath[str], tenant: OwnTenant) -> dict[str, Any]:
+async def get_agent(agent_id: FromPath[str], tenant: OwnTenant) -> OneAgent:
     """One agent: what it is, what it has, what it sees."""
     fleet = await tenant.overview.look(fresh_for_s=FRESH_FOR_S)
     agent_id = agent_id.removeprefix("/")
@@ -195,7 +502,7 @@ async def get_agent(agent_id: FromPath[str], tenant: OwnTenant) -> dict[str, Any
 
 
 @get("/inventory", opt={"permission": "fleet_read"})
-async def list_inventory(tenant: OwnTenant) -> dict[str, Any]:
+async def list_inventory(tenant: OwnTenant) -> Inventories:
     """What every agent tells of itself: its version and system, its settings, the services it sees."""
     fleet = await tenant.overview.look(fresh_for_s=FRESH_FOR_S)
     now_s = time.time()
@@ -210,7 +517,7 @@ async def list_inventory(tenant: OwnTenant) -> dict[str, Any]:
     }
 
 
-def _agent(line: AgentLine, now_s: float) -> dict[str, Any]:
+def _agent(line: AgentLine, now_s: float) -> Agent:
     seen_s = now_s if line.waiting else line.seen_s or line.heard_s
     age_s = max(0.0, now_s - seen_s)
     if age_s > SILENT_AFTER_S or not line.seen_s:
@@ -247,11 +554,11 @@ def _inventory(
     fleet: Fleet,
     line: AgentLine,
     without: tuple[ClientLine, ...] | list[ClientLine] | None = None,
-) -> dict[str, Any]:
+) -> Inventory:
     """What an agent tells of itself; empty where it never did, as an Agent that is not ours."""
     row = line.inventory
     key = tenant.switches.key(line.key_id) if line.key_id else None
-    found: dict[str, Any] = {
+    found: Inventory = {
         "api_key": None if key is None else key.name,
         "posted_at": None,
         "refused_at": None,
@@ -271,7 +578,21 @@ def _inventory(
     standings = {(one.facts["service"], one.facts["env"]): _standing(one.standing) for one in without}
     told = row.told
     found["services"] = [
-        {**asdict(one), "standing": standings.get((one.service, one.env))} for one in told.services
+        {
+            "service": one.service,
+            "env": one.env,
+            "language": one.language,
+            "tracer_version": one.tracer_version,
+            "app_version": one.app_version,
+            "first_seen_ms": one.first_seen_ms,
+            "seen_ms": one.seen_ms,
+            "traces": one.traces,
+            "client_seen": one.client_seen,
+            "switched_off_by": one.switched_off_by,
+            "runtime_ids": one.runtime_ids,
+            "standing": standings.get((one.service, one.env)),
+        }
+        for one in told.services
     ]
     found["inventory"] = {
         "version": told.version,
@@ -281,9 +602,25 @@ def _inventory(
         "architecture": told.architecture,
         "python": told.python,
         "uptime_s": told.uptime_s,
-        "remote_config": asdict(told.remote_config),
+        "remote_config": {
+            "enabled": told.remote_config.enabled,
+            "is_on": told.remote_config.is_on,
+            "reason": told.remote_config.reason,
+            "condition": told.remote_config.condition,
+            "error": told.remote_config.error,
+        },
         "settings": [
-            {**asdict(one), "hidden": [asdict(layer) for layer in one.hidden]} for one in told.settings
+            {
+                "name": one.name,
+                "value": one.value,
+                "source": one.source,
+                "origin": one.origin,
+                "hidden": [
+                    {"source": layer.source, "value": layer.value, "origin": layer.origin}
+                    for layer in one.hidden
+                ],
+            }
+            for one in told.settings
         ],
         "dropped": dict(told.dropped),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TypedDict
 
 import msgspec
 from litestar import Response, get, post
@@ -25,6 +25,44 @@ class NewCommand(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     name: str = DEFAULT_KEY_NAME
 
 
+class MadeCommandKey(TypedDict):
+    """The API key of a command."""
+
+    id: str
+    name: str
+    last4: str
+
+
+class MadeCommand(TypedDict):
+    """A command that installs an agent; it is said once.
+
+    Attributes:
+        encrypted: Whether what it fetches and sends travels encrypted.
+        this_machine_only: Whether this server can be reached from this machine alone.
+    """
+
+    command: str
+    encrypted: bool
+    this_machine_only: bool
+    key: MadeCommandKey
+
+
+class InstalledFile(TypedDict):
+    """A file that an installation fetches."""
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+class Installation(TypedDict):
+    """What an installation fetches, and what pins it."""
+
+    url: str
+    ca_fingerprint: str | None
+    files: list[InstalledFile]
+
+
 async def make_command(
     plane: ControlPlane, tenant: Tenant, *, name: str, by: str
 ) -> tuple[rows.ApiKeyRow, install.Command]:
@@ -41,7 +79,7 @@ async def make_command(
 @post("/install/commands", opt={"permission": "agent_enroll"})
 async def create_command(
     data: JSONBody[NewCommand], tenant: OwnTenant, principal: Asker, plane: Plane
-) -> dict[str, Any]:
+) -> MadeCommand:
     """Make the command that installs an agent, with a fresh API key in it; both are in this answer alone."""
     row, made = await make_command(plane, tenant, name=data.name, by=principal.user)
     return {
@@ -53,7 +91,7 @@ async def create_command(
 
 
 @get("/install", opt={"permission": "agent_enroll"})
-async def describe_install(tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
+async def describe_install(tenant: OwnTenant, plane: Plane) -> Installation:
     """What an installation fetches, and what pins it."""
     script = await asyncio.to_thread(install.script)
     return {

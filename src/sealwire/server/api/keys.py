@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 from litestar import Request, Response, delete, get, patch, post
@@ -36,8 +36,110 @@ class ChangedKey(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     remote_config: bool | None = None
 
 
+class Key(TypedDict):
+    """An API key, without its secret.
+
+    Attributes:
+        last4: The end of its secret.
+        remote_config: Whether it has the Remote Configuration scope.
+        withdrawing_at: Since when its agents are to give up what they have.
+        revoked_after_withdrawal: Whether it is revoked then.
+        used_by: How many agents asked with it of late.
+        held_until: Until when an agent of it may still hold configs, though it has no scope any more.
+    """
+
+    id: str
+    name: str
+    last4: str
+    remote_config: bool
+    created_at: str
+    created_by: str
+    last_used_at: str | None
+    revoked_at: str | None
+    withdrawing_at: str | None
+    revoked_after_withdrawal: bool
+    used_by: int
+    held_until: str | None
+
+
+class MadeKey(Key):
+    """An API key that was made just now.
+
+    Attributes:
+        key: Its secret; it is said once.
+    """
+
+    key: str
+
+
+class Keys(TypedDict):
+    """API keys."""
+
+    keys: list[Key]
+
+
+class KeyAgent(TypedDict):
+    """An agent that asks with a key, or did.
+
+    Attributes:
+        asks: Whether it did of late.
+        holds_nothing: Whether it is known to hold no configs.
+        clients_holding: Of its clients, those that hold something.
+        holds_until: Until when it may hold configs without asking.
+        from_your_address: Whether it asks from where whoever asks this does.
+    """
+
+    agent_id: str
+    hostname: str
+    last_seen: str
+    asks: bool
+    holds_nothing: bool
+    clients: int
+    clients_holding: int
+    holds_until: str | None
+    from_your_address: bool
+
+
+class OneKey(Key):
+    """An API key, and the agents that use it."""
+
+    agents: list[KeyAgent]
+
+
+class Withdrawal(TypedDict):
+    """How far the agents of a key, or all of them, are in giving up what they have.
+
+    Attributes:
+        subject: key or organisation.
+        key_id: Null for an organisation.
+        name: Of the key or the organisation.
+        revokes: Whether the key is revoked at the end.
+        agents: How many there are.
+        fetched: Agents that fetched the state without configs.
+        clients: How many had something.
+        dropped: Clients that have nothing any more.
+    """
+
+    subject: str
+    key_id: str | None
+    name: str
+    since: str
+    revokes: bool
+    agents: int
+    fetched: int
+    clients: int
+    dropped: int
+    still_holding: list[KeyAgent]
+
+
+class Withdrawals(TypedDict):
+    """What is being withdrawn."""
+
+    withdrawals: list[Withdrawal]
+
+
 @get("/keys", opt={"permission": "api_keys_read"})
-async def list_keys(tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
+async def list_keys(tenant: OwnTenant, plane: Plane) -> Keys:
     """API keys, without their secrets, and how many agents use each."""
     await tenant.switches.refresh()
     by_key = by_their_key(await tenant.switches.holders())
@@ -50,19 +152,19 @@ async def list_keys(tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
 @post("/keys", opt={"permission": "api_keys_write"})
 async def create_key(
     data: JSONBody[NewKey], tenant: OwnTenant, principal: Asker, plane: Plane
-) -> Response[dict[str, Any]]:
+) -> Response[MadeKey]:
     """Make an API key; its secret is in this answer and nowhere else."""
     row, secret = await tenant.switches.create_key(
         name=data.name, remote_config=data.remote_config, by=principal.user
     )
-    body = {**_key(plane, row, (), now_s=time.time()), "key": secret}
+    body: MadeKey = {**_key(plane, row, (), now_s=time.time()), "key": secret}
     return Response(body, status_code=201, headers={"Cache-Control": "no-store"})
 
 
 @get("/keys/{key_id:str}", opt={"permission": "api_keys_read"})
 async def get_key(
     key_id: FromPath[str], request: Request[Any, Any, Any], tenant: OwnTenant, plane: Plane
-) -> dict[str, Any]:
+) -> OneKey:
     """One API key, and the agents that use it."""
     return await _one(plane, tenant, key_id, request)
 
@@ -75,7 +177,7 @@ async def change_key(
     tenant: OwnTenant,
     principal: Asker,
     plane: Plane,
-) -> dict[str, Any]:
+) -> OneKey:
     """Rename an API key, give it its scope (which also ends a withdrawal), or take that at once."""
     await tenant.switches.change_key(
         key_id, name=data.name, remote_config=data.remote_config, by=principal.user
@@ -90,7 +192,7 @@ async def withdraw_key(
     tenant: OwnTenant,
     principal: Asker,
     plane: Plane,
-) -> dict[str, Any]:
+) -> OneKey:
     """``{id}:withdraw``: give the agents of a key a state without configs, then take the key's scope."""
     key_id, _, action = key_id.partition(":")
     if action != "withdraw":
@@ -107,7 +209,7 @@ async def revoke_key(
     principal: Asker,
     plane: Plane,
     withdraw_first: FromQuery[bool] = False,
-) -> dict[str, Any]:
+) -> OneKey:
     """Revoke an API key for good: at once, or when its agents have fetched a state without configs."""
     if withdraw_first:
         await tenant.switches.withdraw_key(key_id, then_revoked=True, by=principal.user)
@@ -117,7 +219,7 @@ async def revoke_key(
 
 
 @get("/withdrawals", opt={"permission": "api_keys_read"})
-async def list_withdrawals(tenant: OwnTenant) -> dict[str, Any]:
+async def list_withdrawals(tenant: OwnTenant) -> Withdrawals:
     """What is being withdrawn, and how far each is."""
     return {"withdrawals": await withdrawals(tenant)}
 
@@ -125,7 +227,7 @@ async def list_withdrawals(tenant: OwnTenant) -> dict[str, Any]:
 # What others say of keys too ------------------------------------------------------------------------------
 
 
-async def withdrawals(tenant: Tenant) -> list[dict[str, Any]]:
+async def withdrawals(tenant: Tenant) -> list[Withdrawal]:
     """Every withdrawal of an organisation."""
     switches = tenant.switches
     return [_progress(switches, one) for one in await switches.progress()]
@@ -145,9 +247,7 @@ def is_same_host(holder: Holder, address: str) -> bool:
     return bool(address) and holder.address == address
 
 
-async def _one(
-    plane: ControlPlane, tenant: Tenant, key_id: str, request: Request[Any, Any, Any]
-) -> dict[str, Any]:
+async def _one(plane: ControlPlane, tenant: Tenant, key_id: str, request: Request[Any, Any, Any]) -> OneKey:
     await tenant.switches.refresh()
     row = tenant.switches.key(key_id)
     if row is None:
@@ -160,9 +260,7 @@ async def _one(
     }
 
 
-def _key(
-    plane: ControlPlane, row: rows.ApiKeyRow, holders: Iterable[Holder], *, now_s: float
-) -> dict[str, Any]:
+def _key(plane: ControlPlane, row: rows.ApiKeyRow, holders: Iterable[Holder], *, now_s: float) -> Key:
     holders = tuple(holders)
     holding = still_holding(holders, now_s)
     return {
@@ -181,7 +279,7 @@ def _key(
     }
 
 
-def _progress(switches: Switches, one: Progress) -> dict[str, Any]:
+def _progress(switches: Switches, one: Progress) -> Withdrawal:
     key = switches.key(one.subject)
     holding = one.still_holding(time.time())
     return {
@@ -198,7 +296,7 @@ def _progress(switches: Switches, one: Progress) -> dict[str, Any]:
     }
 
 
-def _agent(holder: Holder, address: str) -> dict[str, Any]:
+def _agent(holder: Holder, address: str) -> KeyAgent:
     return {
         "agent_id": holder.agent_id,
         "hostname": holder.hostname,

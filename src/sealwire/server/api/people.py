@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 import msgspec
 from litestar import delete, get, patch, post
@@ -69,11 +69,178 @@ class NewApplicationKey(msgspec.Struct, forbid_unknown_fields=True, kw_only=True
     scopes: list[str] | None = None
 
 
+class Binding(TypedDict):
+    """A role that somebody has; without services and envs: for all of them."""
+
+    binding_id: str
+    role_id: str
+    role: str
+    services: list[str]
+    envs: list[str]
+    given_at: str
+    given_by: str
+
+
+class Person(TypedDict):
+    """A user.
+
+    Attributes:
+        state: invited, active or disabled.
+        second_factor: Whether signing in takes a code too.
+        link_expires_at: Of a link that lets them in and was not used yet.
+        issuers: Providers that they sign in by.
+    """
+
+    id: str
+    email: str
+    name: str
+    state: str
+    second_factor: bool
+    created_at: str
+    created_by: str
+    last_sign_in_at: str | None
+    link_expires_at: str | None
+    issuers: list[str]
+    roles: list[Binding]
+
+
+class People(TypedDict):
+    """Everybody of an organisation."""
+
+    users: list[Person]
+
+
+class Invited(TypedDict):
+    """Somebody, and a link that lets them in.
+
+    Attributes:
+        link: It works once, and is said once.
+    """
+
+    id: str
+    email: str
+    state: str
+    link: str
+
+
+class PersonSession(TypedDict):
+    """A browser that somebody is signed in with.
+
+    Attributes:
+        method: How it was signed in.
+        is_present: Whether it is the one that asks.
+    """
+
+    id: str
+    began_at: str
+    last_seen_at: str
+    address: str
+    user_agent: str
+    method: str
+    is_present: bool
+
+
+class PersonSessions(TypedDict):
+    """Browsers that somebody is signed in with."""
+
+    sessions: list[PersonSession]
+
+
+class EndedSessions(TypedDict):
+    """How many sessions ended."""
+
+    ended: int
+
+
+class RoleSaid(TypedDict):
+    """A role."""
+
+    id: str
+    name: str
+    description: str
+    permissions: list[str]
+    built_in: bool
+    revision: int
+
+
+class CountedRole(RoleSaid):
+    """A role, and how many have it."""
+
+    users: int
+
+
+class PermissionSaid(TypedDict):
+    """Something that a role may allow."""
+
+    name: str
+    group: str
+    title: str
+
+
+class RolesSaid(TypedDict):
+    """Every role, and every permission there is."""
+
+    roles: list[CountedRole]
+    permissions: list[PermissionSaid]
+
+
+class RoleHolder(Binding):
+    """Somebody who has a role.
+
+    Attributes:
+        id: Of the user.
+    """
+
+    id: str
+    email: str
+
+
+class OneRole(RoleSaid):
+    """A role, and who has it."""
+
+    users: list[RoleHolder]
+
+
+class ApplicationKey(TypedDict):
+    """An application key, without its secret.
+
+    Attributes:
+        last4: The end of its secret.
+        user_id: Null for one that is nobody's.
+        scopes: What it may of what its user may; null for all of it.
+    """
+
+    id: str
+    name: str
+    last4: str
+    user: str
+    user_id: str | None
+    scopes: list[str] | None
+    created_at: str
+    last_used_at: str | None
+
+
+class MadeApplicationKey(ApplicationKey):
+    """An application key that was made just now.
+
+    Attributes:
+        key: Its secret; it is said once.
+    """
+
+    key: str
+
+
+class ApplicationKeys(TypedDict):
+    """Application keys."""
+
+    application_keys: list[ApplicationKey]
+
+
 # Users ------------------------------------------------------------------------------------------------
 
 
 @get("/users", opt={"permission": "user_access_read"})
-async def list_users(principal: Asker, plane: Plane) -> dict[str, Any]:
+async def list_users(principal: Asker, plane: Plane) -> People:
     """Everybody of the organisation, with their roles."""
     found = await asyncio.to_thread(plane.directory.all, principal, now_ms=plane.now_ms())
     there = await asyncio.to_thread(plane.roles.all, principal)
@@ -81,13 +248,13 @@ async def list_users(principal: Asker, plane: Plane) -> dict[str, Any]:
 
 
 @get("/users/{user_id:str}", opt={"permission": "user_access_read"})
-async def get_user(user_id: FromPath[str], principal: Asker, plane: Plane) -> dict[str, Any]:
+async def get_user(user_id: FromPath[str], principal: Asker, plane: Plane) -> Person:
     """One user."""
     return await _one_user(plane, principal, user_id)
 
 
 @post("/users", opt={"permission": "user_access_invite"})
-async def invite_user(data: JSONBody[NewUser], principal: Asker, plane: Plane) -> dict[str, Any]:
+async def invite_user(data: JSONBody[NewUser], principal: Asker, plane: Plane) -> Invited:
     """Invite somebody; the link that lets them in is in this answer and nowhere else."""
     wanted = [Wanted(one.role_id, one.services, one.envs) for one in data.roles]
     user, path = await asyncio.to_thread(
@@ -98,7 +265,7 @@ async def invite_user(data: JSONBody[NewUser], principal: Asker, plane: Plane) -
 
 
 @post("/users/{user_id:str}/invitation", opt={"permission": "user_access_invite"})
-async def invite_user_again(user_id: FromPath[str], principal: Asker, plane: Plane) -> dict[str, Any]:
+async def invite_user_again(user_id: FromPath[str], principal: Asker, plane: Plane) -> Invited:
     """A fresh link for somebody who did not join yet."""
     user, path = await asyncio.to_thread(
         plane.directory.invite_again, principal, user_id, now_ms=plane.now_ms()
@@ -107,7 +274,7 @@ async def invite_user_again(user_id: FromPath[str], principal: Asker, plane: Pla
 
 
 @post("/users/{user_id:str}/reset-link", opt={"permission": "user_access_manage"})
-async def make_reset_link(user_id: FromPath[str], principal: Asker, plane: Plane) -> dict[str, Any]:
+async def make_reset_link(user_id: FromPath[str], principal: Asker, plane: Plane) -> Invited:
     """A link for somebody to set a new password."""
     user, path = await asyncio.to_thread(
         plane.directory.reset_link, principal, user_id, now_ms=plane.now_ms()
@@ -118,7 +285,7 @@ async def make_reset_link(user_id: FromPath[str], principal: Asker, plane: Plane
 @patch("/users/{user_id:str}", opt={"permission": "user_access_manage"})
 async def change_user(
     user_id: FromPath[str], data: JSONBody[ChangedUser], principal: Asker, plane: Plane
-) -> dict[str, Any]:
+) -> Person:
     """Rename somebody, disable them, enable them again."""
     if data.state not in (None, "active", "disabled"):
         raise InvalidChangeError(
@@ -134,14 +301,14 @@ async def change_user(
 
 
 @delete("/users/{user_id:str}/second-factor", status_code=200, opt={"permission": "user_access_manage"})
-async def remove_second_factor(user_id: FromPath[str], principal: Asker, plane: Plane) -> dict[str, Any]:
+async def remove_second_factor(user_id: FromPath[str], principal: Asker, plane: Plane) -> Person:
     """Let somebody's password alone be enough again."""
     await asyncio.to_thread(plane.directory.remove_second_factor, principal, user_id, now_ms=plane.now_ms())
     return await _one_user(plane, principal, user_id)
 
 
 @get("/users/{user_id:str}/sessions", opt={"permission": "user_access_manage"})
-async def list_user_sessions(user_id: FromPath[str], principal: Asker, plane: Plane) -> dict[str, Any]:
+async def list_user_sessions(user_id: FromPath[str], principal: Asker, plane: Plane) -> PersonSessions:
     """Browsers somebody is signed in with."""
     now_ms = plane.now_ms()
     await asyncio.to_thread(plane.directory.get, principal, user_id, now_ms=now_ms)
@@ -165,7 +332,7 @@ async def list_user_sessions(user_id: FromPath[str], principal: Asker, plane: Pl
 
 
 @delete("/users/{user_id:str}/sessions", status_code=200, opt={"permission": "user_access_manage"})
-async def end_user_sessions(user_id: FromPath[str], principal: Asker, plane: Plane) -> dict[str, Any]:
+async def end_user_sessions(user_id: FromPath[str], principal: Asker, plane: Plane) -> EndedSessions:
     """End all sessions of somebody, but the one that asks."""
     ended = await asyncio.to_thread(plane.directory.end_sessions, principal, user_id, now_ms=plane.now_ms())
     return {"ended": ended}
@@ -177,7 +344,7 @@ async def end_user_sessions(user_id: FromPath[str], principal: Asker, plane: Pla
 @post("/users/{user_id:str}/roles", opt={"permission": "user_access_manage"})
 async def give_role(
     user_id: FromPath[str], data: JSONBody[NewBinding], principal: Asker, plane: Plane
-) -> dict[str, Any]:
+) -> Binding:
     """Give somebody a role, for all or for some services and environments."""
     row = await asyncio.to_thread(
         plane.roles.give, principal, user_id, data.role_id, services=data.services, envs=data.envs,
@@ -191,7 +358,7 @@ async def give_role(
 )
 async def take_role(
     user_id: FromPath[str], binding_id: FromPath[str], principal: Asker, plane: Plane
-) -> dict[str, Any]:
+) -> Binding:
     """Take a role away from somebody."""
     row = await asyncio.to_thread(plane.roles.take, principal, user_id, binding_id, now_ms=plane.now_ms())
     return _binding(row, await asyncio.to_thread(plane.roles.all, principal))
@@ -201,7 +368,7 @@ async def take_role(
 
 
 @get("/roles", opt={"permission": "user_access_read"})
-async def list_roles(principal: Asker, plane: Plane) -> dict[str, Any]:
+async def list_roles(principal: Asker, plane: Plane) -> RolesSaid:
     """Every role, and every permission there is."""
     there = await asyncio.to_thread(plane.roles.all, principal)
     users = await asyncio.to_thread(plane.directory.all, principal, now_ms=plane.now_ms())
@@ -215,7 +382,7 @@ async def list_roles(principal: Asker, plane: Plane) -> dict[str, Any]:
 
 
 @get("/roles/{role_id:str}", opt={"permission": "user_access_read"})
-async def get_role(role_id: FromPath[str], principal: Asker, plane: Plane) -> dict[str, Any]:
+async def get_role(role_id: FromPath[str], principal: Asker, plane: Plane) -> OneRole:
     """One role, and who has it."""
     there = await asyncio.to_thread(plane.roles.all, principal)
     if role_id not in there:
@@ -233,7 +400,7 @@ async def get_role(role_id: FromPath[str], principal: Asker, plane: Plane) -> di
 
 
 @post("/roles", opt={"permission": "user_access_manage"})
-async def create_role(data: JSONBody[NewRole], principal: Asker, plane: Plane) -> dict[str, Any]:
+async def create_role(data: JSONBody[NewRole], principal: Asker, plane: Plane) -> RoleSaid:
     """Make a role."""
     row = await asyncio.to_thread(
         plane.roles.create, principal, name=data.name, permissions=data.permissions,
@@ -245,7 +412,7 @@ async def create_role(data: JSONBody[NewRole], principal: Asker, plane: Plane) -
 @patch("/roles/{role_id:str}", opt={"permission": "user_access_manage"})
 async def change_role(
     role_id: FromPath[str], data: JSONBody[ChangedRole], principal: Asker, plane: Plane
-) -> dict[str, Any]:
+) -> RoleSaid:
     """Change a role; who has it may what is in it now at once."""
     await asyncio.to_thread(
         plane.roles.change, principal, role_id, expected_revision=data.expected_revision, name=data.name,
@@ -268,14 +435,16 @@ async def delete_role(
 
 
 @get("/application-keys", opt={"permission": "user_app_keys"})
-async def list_own_keys(principal: Asker, plane: Plane) -> dict[str, Any]:
+async def list_own_keys(principal: Asker, plane: Plane) -> ApplicationKeys:
     """One's own application keys, without their secrets."""
     found = await asyncio.to_thread(plane.application_keys.own, principal)
     return {"application_keys": [_application_key(row) for row in found]}
 
 
 @post("/application-keys", opt={"permission": "user_app_keys"})
-async def create_own_key(data: JSONBody[NewApplicationKey], principal: Asker, plane: Plane) -> dict[str, Any]:
+async def create_own_key(
+    data: JSONBody[NewApplicationKey], principal: Asker, plane: Plane
+) -> MadeApplicationKey:
     """Make an application key of one's own; its secret is in this answer and nowhere else."""
     row, secret = await asyncio.to_thread(
         plane.application_keys.create, principal, name=data.name, scopes=data.scopes, now_ms=plane.now_ms()
@@ -290,7 +459,7 @@ async def revoke_own_key(key_id: FromPath[str], principal: Asker, plane: Plane) 
 
 
 @get("/organisation/application-keys", opt={"permission": "org_app_keys_read"})
-async def list_everybodys_keys(principal: Asker, plane: Plane) -> dict[str, Any]:
+async def list_everybodys_keys(principal: Asker, plane: Plane) -> ApplicationKeys:
     """Everybody's application keys, without their secrets."""
     found = await asyncio.to_thread(plane.application_keys.everybodys, principal)
     return {"application_keys": [_application_key(row) for row in found]}
@@ -307,16 +476,16 @@ async def revoke_anybodys_key(key_id: FromPath[str], principal: Asker, plane: Pl
 # Shapes -----------------------------------------------------------------------------------------------
 
 
-async def _one_user(plane: ControlPlane, principal: Principal, user_id: str) -> dict[str, Any]:
+async def _one_user(plane: ControlPlane, principal: Principal, user_id: str) -> Person:
     entry = await asyncio.to_thread(plane.directory.get, principal, user_id, now_ms=plane.now_ms())
     return _user(entry, await asyncio.to_thread(plane.roles.all, principal))
 
 
-async def _one_role(plane: ControlPlane, principal: Principal, role_id: str) -> dict[str, Any]:
+async def _one_role(plane: ControlPlane, principal: Principal, role_id: str) -> RoleSaid:
     return _role((await asyncio.to_thread(plane.roles.all, principal))[role_id])
 
 
-def _user(entry: Entry, there: Mapping[str, ListedRole]) -> dict[str, Any]:
+def _user(entry: Entry, there: Mapping[str, ListedRole]) -> Person:
     user = entry.user
     return {
         "id": user.user_id,
@@ -333,7 +502,7 @@ def _user(entry: Entry, there: Mapping[str, ListedRole]) -> dict[str, Any]:
     }
 
 
-def _binding(row: BindingRow, there: Mapping[str, ListedRole]) -> dict[str, Any]:
+def _binding(row: BindingRow, there: Mapping[str, ListedRole]) -> Binding:
     found = there.get(row.role_id)
     return {
         "binding_id": row.binding_id,
@@ -346,7 +515,7 @@ def _binding(row: BindingRow, there: Mapping[str, ListedRole]) -> dict[str, Any]
     }
 
 
-def _role(found: ListedRole) -> dict[str, Any]:
+def _role(found: ListedRole) -> RoleSaid:
     return {
         "id": found.role.role_id,
         "name": found.role.name,
@@ -357,7 +526,7 @@ def _role(found: ListedRole) -> dict[str, Any]:
     }
 
 
-def _application_key(row: rows.ApplicationKeyRow) -> dict[str, Any]:
+def _application_key(row: rows.ApplicationKeyRow) -> ApplicationKey:
     return {
         "id": row.key_id,
         "name": row.name,

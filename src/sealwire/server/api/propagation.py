@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, TypedDict
 
 from litestar import get
 from litestar.params import FromQuery, QueryParameter
@@ -14,7 +14,111 @@ from sealwire.server import pace
 from sealwire.server.api import shapes
 from sealwire.server.api.guard import Asker, OwnTenant
 from sealwire.server.editing import readable_products
+from sealwire.server.explain import FileState
 from sealwire.server.propagation import EDGES_S, Delivery, Step, Tally, Window
+
+
+class Bucket(TypedDict):
+    """How many took at most so long, and longer than the bucket before; null for the last one."""
+
+    up_to_s: float | None
+    count: int
+
+
+class Took(TypedDict):
+    """How long a step took.
+
+    Attributes:
+        p50_s, p99_s: Quantiles; null when there is nothing to tell.
+        buckets: Those with something in them.
+    """
+
+    count: int
+    p50_s: float | None
+    p99_s: float | None
+    buckets: list[Bucket]
+
+
+class ProductSteps(TypedDict):
+    """Each step, of one product."""
+
+    product: str
+    steps: dict[str, Took]
+
+
+class DeliverySaid(TypedDict):
+    """A delivery.
+
+    Attributes:
+        config_id: Null to those who may not read its product.
+        path: Of the file on the wire.
+        agent: The name of its host.
+        began_at: Saved, or the client appeared, if that was later.
+        failed: Whether the client said that it could not.
+    """
+
+    config_id: str | None
+    product: str
+    path: str
+    client_id: str
+    service: str
+    env: str
+    agent: str
+    took_s: float
+    began_at: str
+    signed_at: str | None
+    fetched_at: str | None
+    ended_at: str
+    failed: bool
+
+
+class SlowDelivery(DeliverySaid):
+    """A delivery that took long.
+
+    Attributes:
+        clients: How many took as long for the same reason.
+        why: The reason, as a sentence.
+    """
+
+    clients: int
+    why: str
+
+
+class WaitingDelivery(TypedDict):
+    """A delivery that is on its way.
+
+    Attributes:
+        agent: The name of its host.
+        age_s: Since it began.
+        clients: How many wait for the same reason.
+        why: The reason, as a sentence.
+    """
+
+    client_id: str
+    service: str
+    env: str
+    agent: str
+    age_s: float
+    clients: int
+    why: str
+    file: shapes.File
+
+
+class PropagationSaid(TypedDict):
+    """How long changes take.
+
+    Attributes:
+        window: hour, day or week.
+        steps: Step, and how long it took.
+        all_waiting: How many deliveries are on their way.
+    """
+
+    window: str
+    steps: dict[str, Took]
+    products: list[ProductSteps]
+    slowest: list[SlowDelivery]
+    waiting: list[WaitingDelivery]
+    all_waiting: int
 
 
 @get("/propagation", opt={"permission": "fleet_read"})
@@ -24,7 +128,7 @@ async def show_propagation(
     window: FromQuery[str] = Window.HOUR.value,
     product: FromQuery[str] = "",
     service: Annotated[str, QueryParameter(max_length=300)] = "",
-) -> dict[str, Any]:
+) -> PropagationSaid:
     """From save to signed, fetched and applied: counts, quantiles, the slowest and what still waits.
 
     ``window`` is hour, day or week. A bucket is ``{up_to_s, count}``; ``up_to_s`` is null for the last one.
@@ -56,10 +160,7 @@ async def show_propagation(
                 "age_s": round(one.age_s, 1),
                 "clients": one.clients,
                 "why": one.why,
-                "file": {
-                    **shapes.file(one.file),
-                    **({} if one.file.product in readable else {"config_ids": [], "provenance": {}}),
-                },
+                "file": _file(one.file, readable),
             }
             for one in found.waiting
         ],
@@ -67,7 +168,14 @@ async def show_propagation(
     }
 
 
-def _steps(tally: Tally) -> dict[str, Any]:
+def _file(one: FileState, readable: tuple[str, ...]) -> shapes.File:
+    file = shapes.file(one)
+    if one.product not in readable:
+        file["config_ids"], file["provenance"] = [], {}
+    return file
+
+
+def _steps(tally: Tally) -> dict[str, Took]:
     return {
         step.value: {
             "count": tally.total(step),
@@ -86,7 +194,7 @@ def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 3)
 
 
-def _delivery(one: Delivery, readable: tuple[str, ...]) -> dict[str, Any]:
+def _delivery(one: Delivery, readable: tuple[str, ...]) -> DeliverySaid:
     return {
         "config_id": one.config_id if one.product in readable else None,
         "product": one.product,

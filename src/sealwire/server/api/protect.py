@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 from litestar import Request, delete, get, post
@@ -48,8 +49,141 @@ class Block(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     confirm: bool = False
 
 
+class ActivationRule(TypedDict):
+    """A config that switches attack detection."""
+
+    config_id: str
+    targeting: Mapping[str, Any]
+    on: bool
+    by: str
+    at: str
+
+
+class TracerCount(TypedDict):
+    """How many tracers of a version there are."""
+
+    language: str
+    version: str
+    clients: int
+
+
+class ServiceActivation(TypedDict):
+    """Attack detection in one service in one environment.
+
+    Attributes:
+        clients: Tracers that are here.
+        requested_on, requested_off: Clients that were asked to be on, or off in spite of wider activations.
+        acknowledged: Clients asked to be on that said they are.
+        failed: Clients that said they could not.
+        ready: Clients that attack detection runs in.
+        switchable: Clients that can be switched from here.
+        observed: Always null at present.
+        config_id: What says so, in the most of its clients.
+    """
+
+    service: str
+    env: str
+    clients: int
+    tracers: list[TracerCount]
+    requested_on: int
+    requested_off: int
+    acknowledged: int
+    failed: int
+    ready: int
+    switchable: int
+    observed: None
+    config_id: str | None
+
+
+class Activations(TypedDict):
+    """What switches attack detection, and what became of it."""
+
+    activations: list[ActivationRule]
+    services: list[ServiceActivation]
+
+
+class NoteSaid(TypedDict):
+    """What else somebody should know of a change.
+
+    Attributes:
+        kind: In one word.
+        config_id, value, targeting: What it is about, where it is about one.
+    """
+
+    kind: str
+    words: str
+    config_id: str | None
+    value: str | None
+    targeting: Mapping[str, Any] | None
+
+
+class OutcomeSaid(TypedDict):
+    """What a change came to.
+
+    Attributes:
+        changed: Whether something was written.
+        sentence: What was done.
+        config: The config as it is now; null if there is none.
+    """
+
+    changed: bool
+    sentence: str
+    config: shapes.Config | None
+    notes: list[NoteSaid]
+
+
+class Blocked(TypedDict):
+    """Somebody who is blocked.
+
+    Attributes:
+        kind: ip or user.
+        until: Null for ever.
+        targeting: Where.
+        created_at: Since when, where that is known.
+        wanted: Tracers that are to have it.
+        acknowledged: Tracers that said they have it.
+    """
+
+    kind: str
+    value: str
+    until: str | None
+    targeting: Mapping[str, Any]
+    config_id: str
+    config_name: str
+    reason: str
+    by: str
+    created_at: str | None
+    wanted: int
+    acknowledged: int
+
+
+class Denylist(TypedDict):
+    """Who is blocked.
+
+    Attributes:
+        enforcing: How many tracers that are here would refuse somebody.
+    """
+
+    enforcing: int
+    entries: list[Blocked]
+
+
+class CheckedValue(TypedDict):
+    """Something to block: as it would be written, and why that may hurt."""
+
+    typed: str
+    value: str
+    risks: list[str]
+
+
+class CheckedBlock(TypedDict):
+    """What somebody wants to block."""
+
+    values: list[CheckedValue]
+
+
 @get("/protect/activation", opt={"permission": "appsec_activation_read"})
-async def list_activations(tenant: OwnTenant) -> dict[str, Any]:
+async def list_activations(tenant: OwnTenant) -> Activations:
     """What switches attack detection, and what became of it in each service."""
     fleet = await tenant.overview.look()
     return {
@@ -89,7 +223,7 @@ async def list_activations(tenant: OwnTenant) -> dict[str, Any]:
 @post("/protect/activation", status_code=200, opt={"permission": "appsec_activation_write"})
 async def set_activation(
     data: JSONBody[Activation], tenant: OwnTenant, principal: Asker, plane: Plane
-) -> dict[str, Any]:
+) -> OutcomeSaid:
     """Switch attack detection on or off, or take back what was said."""
     target = target_of(data.service, data.env)
     outcome = await Protect(plane, tenant, principal).activate(
@@ -99,7 +233,7 @@ async def set_activation(
 
 
 @get("/protect/denylist", opt={"permission": "appsec_protect_read"})
-async def list_denylist(tenant: OwnTenant, plane: Plane) -> dict[str, Any]:
+async def list_denylist(tenant: OwnTenant, plane: Plane) -> Denylist:
     """Who is blocked now, those last blocked first."""
     fleet = await tenant.overview.look()
     uptakes = tenant.uptakes.of(fleet)
@@ -132,7 +266,7 @@ async def check_block(
     tenant: OwnTenant,
     principal: Asker,
     plane: Plane,
-) -> dict[str, Any]:
+) -> CheckedBlock:
     """Read what somebody wants to block without doing it: how it would be written, and what may hurt."""
     checked = Protect(plane, tenant, principal).check(
         KINDS[data.kind], data.values, own_address=own_address(request)
@@ -147,7 +281,7 @@ async def block(
     tenant: OwnTenant,
     principal: Asker,
     plane: Plane,
-) -> dict[str, Any]:
+) -> OutcomeSaid:
     """Refuse requests of addresses, networks or users; again with another end to extend it."""
     doing = Protect(plane, tenant, principal)
     checked = doing.check(KINDS[data.kind], data.values, own_address=own_address(request))
@@ -171,7 +305,7 @@ async def unblock(
     env: FromQuery[list[str] | None] = None,
     config_id: Annotated[str, QueryParameter(max_length=16)] = "",
     reason: FromQuery[str] = "",
-) -> dict[str, Any]:
+) -> OutcomeSaid:
     """Let addresses or users in again: on the list for exactly these services and envs, or in one config."""
     outcome = await Protect(plane, tenant, principal).unblock(
         KINDS[kind], value, target=target_of(service or [], env or []), config_id=config_id, reason=reason
@@ -229,7 +363,7 @@ def _until_s(data: Block, now_s: int) -> int | None:
     return int(moment.timestamp())
 
 
-def _outcome(outcome: Outcome, now_ms: int) -> dict[str, Any]:
+def _outcome(outcome: Outcome, now_ms: int) -> OutcomeSaid:
     return {
         "changed": outcome.changed,
         "sentence": outcome.sentence,

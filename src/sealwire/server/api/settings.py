@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 import msgspec
 from litestar import get, put
@@ -35,17 +35,33 @@ class ChangedSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     seen: Seen | None = None
 
 
+class Settings(TypedDict):
+    """An organisation's settings.
+
+    Attributes:
+        production_envs: Environments that count as production.
+        withdrawing_at: Since when Remote Configuration is going off.
+        withdrawal: How far that is.
+    """
+
+    org_id: int
+    uuid: str
+    name: str
+    production_envs: list[str]
+    remote_config: bool
+    withdrawing_at: str | None
+    withdrawal: keys.Withdrawal | None
+
+
 @get("/settings", opt={"permission": "signed_in"})
-async def get_settings(tenant: OwnTenant) -> dict[str, Any]:
+async def get_settings(tenant: OwnTenant) -> Settings:
     """The organisation's settings."""
     await tenant.switches.refresh()
     return await _settings(tenant)
 
 
 @put("/settings", opt={"permission": "org_management"})
-async def change_settings(
-    data: JSONBody[ChangedSettings], tenant: OwnTenant, principal: Asker
-) -> dict[str, Any]:
+async def change_settings(data: JSONBody[ChangedSettings], tenant: OwnTenant, principal: Asker) -> Settings:
     """Change the organisation's settings."""
     switches = tenant.switches
     if data.name is not None or data.production_envs is not None:
@@ -60,7 +76,7 @@ async def change_settings(
     return await _settings(tenant)
 
 
-async def _settings(tenant: Tenant) -> dict[str, Any]:
+async def _settings(tenant: Tenant) -> Settings:
     row: rows.Organisation = tenant.switches.organisation
     going = [one for one in await keys.withdrawals(tenant) if one["subject"] == "organisation"]
     return {

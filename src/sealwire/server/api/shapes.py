@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict
 
 import orjson
 
@@ -13,6 +13,83 @@ from sealwire.server.explain import FileState
 from sealwire.server.store import rows
 from sealwire.server.store.configs import state_of
 from sealwire.server.uptake import NOBODY, Uptake
+
+
+class ProblemAt(TypedDict):
+    """A mistake, or something worth knowing, at a JSON path."""
+
+    path: str
+    message: str
+
+
+class Deliveries(TypedDict):
+    """How many clients a config is meant for, and what became of it there."""
+
+    wanted: int
+    acknowledged: int
+    applying: int
+    failed: int
+
+
+class Config(TypedDict):
+    """A config.
+
+    Attributes:
+        targeting: Whom it is for; a field that is not there stands for everybody.
+        payload: What its product takes.
+        state: active, expired or retired.
+        size: Of the payload, bytes.
+    """
+
+    id: str
+    product: str
+    name: str
+    targeting: Mapping[str, Any]
+    payload: Any
+    revision: int
+    state: str
+    created_at: str
+    updated_at: str
+    updated_by: str
+    comment: str
+    expires_at: str | None
+    size: int
+    deliveries: Deliveries
+
+
+class File(TypedDict):
+    """A file in a client.
+
+    Attributes:
+        config_ids: Configs that are in it.
+        path: Its path on the wire.
+        version: The one that is published.
+        reported_version: The one that the client says it has.
+        state: in_step, behind, applying, failed, silent or refused.
+        since: Since when it is in this state.
+        took_s: From save, or from the client's appearing if that was later, to acknowledged.
+        provenance: JSON path of a value, and the config it came from; empty for a file made of one config.
+    """
+
+    product: str
+    config_ids: list[str]
+    path: str
+    version: int
+    reported_version: int | None
+    state: str
+    error: str
+    since: str | None
+    saved_at: str
+    acknowledged_at: str | None
+    took_s: float | None
+    provenance: dict[str, str]
+
+
+class Rule(TypedDict):
+    """One condition between a config and a client: whether it is met, and what was found."""
+
+    holds: bool
+    text: str
 
 
 def time(at_ms: int) -> str:
@@ -26,12 +103,12 @@ def time_or_none(at_ms: int | None) -> str | None:
     return None if at_ms is None else time(at_ms)
 
 
-def problems(found: Iterable[Problem]) -> list[dict[str, str]]:
+def problems(found: Iterable[Problem]) -> list[ProblemAt]:
     """Mistakes, or things worth knowing, at their JSON paths."""
     return [{"path": problem.path, "message": problem.message} for problem in found]
 
 
-def config(row: rows.ConfigRow, *, now_ms: int, uptake: Uptake = NOBODY) -> dict[str, Any]:
+def config(row: rows.ConfigRow, *, now_ms: int, uptake: Uptake = NOBODY) -> Config:
     """A config, and how far it has come."""
     return {
         "id": row.config_id,
@@ -56,7 +133,7 @@ def config(row: rows.ConfigRow, *, now_ms: int, uptake: Uptake = NOBODY) -> dict
     }
 
 
-def file(state: FileState) -> dict[str, Any]:
+def file(state: FileState) -> File:
     """A file in a client."""
     return {
         "product": state.product,

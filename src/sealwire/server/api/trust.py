@@ -19,7 +19,7 @@ from sealwire.server.standing import Repository, Role
 from sealwire.server.tenant import Tenant
 
 
-class RoleSaid(TypedDict):
+class TrustedRole(TypedDict):
     """A role of a repository.
 
     Attributes:
@@ -70,7 +70,7 @@ class RepositorySaid(TypedDict):
     first_root_sha256: str
     latest_root: str
     published_version: int
-    roles: list[RoleSaid]
+    roles: list[TrustedRole]
 
 
 class Roots(TypedDict):
@@ -155,7 +155,7 @@ def _repository(one: Repository) -> RepositorySaid:
     }
 
 
-def _role(role: Role) -> RoleSaid:
+def _role(role: Role) -> TrustedRole:
     return {
         "name": role.name,
         "version": role.version,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Any
+from typing import TypedDict
 
 import msgspec
 from litestar import delete, get, patch, post
@@ -32,8 +32,83 @@ class ChangedWebhook(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     enabled: bool | None = None
 
 
+class Call(TypedDict):
+    """A call of a webhook.
+
+    Attributes:
+        event: What it tells of.
+        next_at: When it is tried next; null when it was taken or given up.
+        delivered_at: When it was taken.
+        status: Of the last attempt; null when there was no answer.
+        error: What went wrong in the last attempt.
+        body: What is sent.
+    """
+
+    id: int
+    event: str
+    subject: str
+    created_at: str
+    attempts: int
+    next_at: str | None
+    delivered_at: str | None
+    status: int | None
+    error: str
+    body: str
+
+
+class Webhook(TypedDict):
+    """A webhook, without its secret.
+
+    Attributes:
+        events: What it is told of.
+        last_call: The newest; null before the first, and in answers to a change.
+    """
+
+    id: str
+    name: str
+    url: str
+    events: list[str]
+    enabled: bool
+    created_at: str
+    created_by: str
+    last_call: Call | None
+
+
+class Webhooks(TypedDict):
+    """Webhooks.
+
+    Attributes:
+        events: Those there are, and what each says.
+    """
+
+    webhooks: list[Webhook]
+    events: dict[str, str]
+
+
+class MadeWebhook(Webhook):
+    """A webhook that was made just now.
+
+    Attributes:
+        secret: What its calls are signed with; it is said once.
+    """
+
+    secret: str
+
+
+class FreshSecret(TypedDict):
+    """What the calls of a webhook are signed with from now on; it is said once."""
+
+    secret: str
+
+
+class Calls(TypedDict):
+    """Calls of a webhook, newest first."""
+
+    calls: list[Call]
+
+
 @get("/webhooks", opt={"permission": "webhooks_read"})
-async def list_webhooks(tenant: OwnTenant) -> dict[str, Any]:
+async def list_webhooks(tenant: OwnTenant) -> Webhooks:
     """Webhooks with the newest call of each, and the events there are."""
     found = await asyncio.to_thread(tenant.webhooks.all)
     last = await asyncio.to_thread(tenant.webhooks.last_calls)
@@ -43,7 +118,7 @@ async def list_webhooks(tenant: OwnTenant) -> dict[str, Any]:
 @post("/webhooks", opt={"permission": "webhooks_write"})
 async def create_webhook(
     data: JSONBody[NewWebhook], tenant: OwnTenant, principal: Asker, plane: Plane
-) -> dict[str, Any]:
+) -> MadeWebhook:
     """Make a webhook; the secret its calls are signed with is in this answer and nowhere else."""
     row, secret = await asyncio.to_thread(
         tenant.webhooks.create, name=data.name, url=data.url, events=data.events, by=principal.user,
@@ -59,7 +134,7 @@ async def change_webhook(
     tenant: OwnTenant,
     principal: Asker,
     plane: Plane,
-) -> dict[str, Any]:
+) -> Webhook:
     """Change a webhook, switch it on or off."""
     row = await asyncio.to_thread(
         tenant.webhooks.change, webhook_id, name=data.name, url=data.url, events=data.events,
@@ -79,7 +154,7 @@ async def delete_webhook(
 @post("/webhooks/{webhook_id:str}/secret", opt={"permission": "webhooks_write"})
 async def renew_webhook_secret(
     webhook_id: FromPath[str], tenant: OwnTenant, principal: Asker, plane: Plane
-) -> dict[str, str]:
+) -> FreshSecret:
     """Give a webhook another secret; it is in this answer and nowhere else."""
     secret = await asyncio.to_thread(
         tenant.webhooks.renew_secret, webhook_id, by=principal.user, now_ms=plane.now_ms()
@@ -88,19 +163,19 @@ async def renew_webhook_secret(
 
 
 @post("/webhooks/{webhook_id:str}/test", status_code=200, opt={"permission": "webhooks_write"})
-async def test_webhook(webhook_id: FromPath[str], tenant: OwnTenant) -> dict[str, Any]:
+async def test_webhook(webhook_id: FromPath[str], tenant: OwnTenant) -> Call:
     """Call a webhook now; the answer says what came of it."""
     return _call(await tenant.webhooks.test(webhook_id))
 
 
 @get("/webhooks/{webhook_id:str}/calls", opt={"permission": "webhooks_read"})
-async def list_webhook_calls(webhook_id: FromPath[str], tenant: OwnTenant) -> dict[str, Any]:
+async def list_webhook_calls(webhook_id: FromPath[str], tenant: OwnTenant) -> Calls:
     """The newest calls of a webhook, and what became of them."""
     await asyncio.to_thread(tenant.webhooks.get, webhook_id)
     return {"calls": [_call(call) for call in await asyncio.to_thread(tenant.webhooks.calls, webhook_id)]}
 
 
-def _webhook(row: WebhookRow, last: CallRow | None) -> dict[str, Any]:
+def _webhook(row: WebhookRow, last: CallRow | None) -> Webhook:
     return {
         "id": row.webhook_id,
         "name": row.name,
@@ -113,24 +188,26 @@ def _webhook(row: WebhookRow, last: CallRow | None) -> dict[str, Any]:
     }
 
 
-def _call(call: CallRow) -> dict[str, Any]:
+def _call(call: CallRow) -> Call:
     return {
         "id": call.id,
         "event": call.event,
         "subject": call.subject,
         "created_at": _time(call.created_ms),
         "attempts": call.attempts,
-        "next_at": _time(call.next_ms),
-        "delivered_at": _time(call.delivered_ms),
+        "next_at": _time_or_none(call.next_ms),
+        "delivered_at": _time_or_none(call.delivered_ms),
         "status": call.status,
         "error": call.error,
         "body": call.body.decode(),
     }
 
 
-def _time(at_ms: int | None) -> str | None:
-    if at_ms is None:
-        return None
+def _time_or_none(at_ms: int | None) -> str | None:
+    return None if at_ms is None else _time(at_ms)
+
+
+def _time(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
