@@ -655,11 +655,12 @@ def test_an_alarm_is_raised_once_while_it_is_open(two_organisations: Database) -
 
 
 def test_every_query_and_every_change_is_asked_here() -> None:
-    """So that nothing is added that was never run on PostgreSQL."""
+    """So that nothing is added that was never run on PostgreSQL; other modules of the store have own tests."""
     source = Path(__file__).read_text()
     for module in (read, write):
         for name, function in inspect.getmembers(module, inspect.isfunction):
-            if function.__module__ == module.__name__ and not name.startswith("_"):
+            takes = list(inspect.signature(function).parameters)
+            if function.__module__ == module.__name__ and not name.startswith("_") and takes[0] == "c":
                 assert f"{module.__name__.rpartition('.')[2]}.{name}(" in source, name
 
 
