@@ -504,6 +504,38 @@ def test_an_api_key_is_changed_only_by_its_organisation(two_organisations: Datab
         assert read.api_keys(c, ORG) == [api_key(name="renamed", remote_config=False, last_used_ms=LARGE)]
 
 
+def test_an_application_key_notes_its_use_and_is_revoked_by_its_own_organisation_alone(
+    two_organisations: Database,
+) -> None:
+    with two_organisations.write() as c:
+        write.add_application_key(
+            c, key_id="a1", org_id=ORG, user="ann", role="admin", sha256="a1", last4="abcd", now_ms=1
+        )
+        write.note_application_key_use(c, {"a1": LARGE, "gone": 1})
+
+    with two_organisations.read() as c:
+        assert [key.last_used_ms for key in read.application_keys(c, ORG)] == [LARGE]
+    with pytest.raises(NotFoundError), two_organisations.write() as c:
+        write.revoke_application_key(c, OTHER, "a1", now_ms=3)
+    with two_organisations.write() as c:
+        write.revoke_application_key(c, ORG, "a1", now_ms=3)
+    with two_organisations.read() as c:
+        assert read.application_keys(c, ORG) == []
+
+
+def test_a_row_is_put_or_replaced(two_organisations: Database) -> None:
+    values = {
+        "org_id": ORG, "webhook_id": "w", "name": "a", "url": "u", "events": "[]", "secret_wrapped": b"",
+        "enabled": True, "created_ms": 1, "created_by": "ann",
+    }  # fmt: skip
+    with two_organisations.write() as c:
+        write.upsert(c, t.webhooks, [values], "created_by")
+        write.upsert(c, t.webhooks, [{**values, "name": "b", "created_by": "eve"}], "created_by")
+
+    with two_organisations.read() as c:
+        assert [(row.name, row.created_by) for row in c.execute(sa.select(t.webhooks))] == [("b", "ann")]
+
+
 def test_application_keys_that_are_revoked_are_not_read(two_organisations: Database) -> None:
     with two_organisations.write() as c:
         for key_id in ("a1", "a2"):
@@ -655,7 +687,7 @@ def test_an_alarm_is_raised_once_while_it_is_open(two_organisations: Database) -
 
 
 def test_every_query_and_every_change_is_asked_here() -> None:
-    """So that nothing is added that was never run on PostgreSQL; other modules of the store have own tests."""
+    """So that nothing is added that was never run on PostgreSQL; other modules have their own tests."""
     source = Path(__file__).read_text()
     for module in (read, write):
         for name, function in inspect.getmembers(module, inspect.isfunction):
