@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 
 import structlog
@@ -14,7 +13,6 @@ from sealwire.server import organisation as organisations
 from sealwire.server.access import Access
 from sealwire.server.author import Author
 from sealwire.server.distribute import Distributor
-from sealwire.server.explain import FileState, file_state
 from sealwire.server.inventory import Inventories
 from sealwire.server.keyring import Keyring
 from sealwire.server.observe import Observer
@@ -23,7 +21,7 @@ from sealwire.server.propagation import Propagation
 from sealwire.server.publish import Publisher
 from sealwire.server.reconciler import Reconciler
 from sealwire.server.settings import ServerSettings
-from sealwire.server.store import read, rows
+from sealwire.server.store import rows
 from sealwire.server.store.database import Database
 from sealwire.server.switches import Switches
 from sealwire.server.uptake import Uptakes
@@ -32,7 +30,6 @@ from sealwire.server.webhooks import Webhooks
 log = structlog.get_logger()
 
 UPKEEP_S = 60.0
-SHOW_CLIENTS_FOR_S = 86400
 
 
 class Tenant:
@@ -153,49 +150,3 @@ class Tenant:
             by=by,
             now=self._clock(),
         )
-
-    # What people look at ------------------------------------------------------------------------------
-
-    async def fleet(self) -> tuple[list[rows.ClientRow], dict[str, list[FileState]], list[rows.AgentRow]]:
-        """Clients of the last day, what became of each file they shall have, and the agents."""
-        await self.observer.flush()
-        wanted: dict[str, tuple[str, ...]] = {}
-        for session in self.distributor.sessions.values():
-            if session.view is not None:
-                wanted.update(session.view.wanted)
-        return await asyncio.to_thread(self._fleet, wanted)  # takes long, and polls go on
-
-    def _fleet(
-        self, wanted: Mapping[str, tuple[str, ...]]
-    ) -> tuple[list[rows.ClientRow], dict[str, list[FileState]], list[rows.AgentRow]]:
-        since_ms = int((time.time() - SHOW_CLIENTS_FOR_S) * 1000)
-        org_id = self.organisation.org_id
-        with self._database.read() as c:
-            clients = read.clients(c, org_id, since_ms=since_ms)
-            deliveries = read.deliveries(c, org_id)
-            agents = read.agents(c, org_id)
-        said = {(row.client_id, row.path): row for row in deliveries}
-        active = self.publisher.catalogue.active
-        states: dict[str, list[FileState]] = {}
-        for client in clients:
-            states[client.client_id] = [
-                file_state(
-                    file,
-                    said.get((client.client_id, path)),
-                    saved_ms=max(
-                        (active[source].row.updated_ms for source in file.sources if source in active),
-                        default=0,
-                    ),
-                    first_seen_ms=client.first_seen_ms,
-                )
-                for path in wanted.get(client.client_id, ())
-                if (file := self.publisher.files.get(path)) is not None
-            ]
-        return clients, states, agents
-
-    def last_seen(self, agent: rows.AgentRow) -> float:
-        """When an agent was last here, the memory of this process included (seconds since 1970)."""
-        session = self.distributor.sessions.get(agent.agent_id)
-        if session is None:
-            return agent.last_seen_ms / 1000
-        return time.time() if session.waiters else session.last_seen

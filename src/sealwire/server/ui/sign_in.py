@@ -181,7 +181,8 @@ async def sign_out(request: Request[Any, Any, Any]) -> Redirect:
     from_own_page(request)
     await _end_present(request)
     gone = [_gone(request, name) for name in ("session", "half")]
-    return Redirect("/sign-in", status_code=303, cookies=gone)
+    # What was typed and kept in this browser is the one who leaves's.
+    return Redirect("/sign-in", status_code=303, cookies=gone, headers={"Clear-Site-Data": '"storage"'})
 
 
 # What others use --------------------------------------------------------------------------------------
