@@ -181,7 +181,7 @@ async def sign_out(request: Request[Any, Any, Any]) -> Redirect:
     from_own_page(request)
     await _end_present(request)
     gone = [_gone(request, name) for name in ("session", "half")]
-    # What was typed and kept in this browser is the one who leaves's.
+    # Drafts that this browser kept belong to whoever leaves.
     return Redirect("/sign-in", status_code=303, cookies=gone, headers={"Clear-Site-Data": '"storage"'})
 
 
