@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 EDGES_S = (1, 2, 3, 4, 5, 6, 8, 10, 15, 30, 60)
 TARGET_S = 10
@@ -45,15 +47,14 @@ class Histogram:
 
 def took(seconds: Sequence[float]) -> Histogram:
     """The distribution of durations from save to applied."""
-    counts = [0] * (len(EDGES_S) + 1)
-    for value in seconds:
-        counts[next((i for i, edge in enumerate(EDGES_S) if value < edge), len(EDGES_S))] += 1
     ordered = sorted(seconds)
+    below = [0, *(bisect_left(ordered, edge) for edge in EDGES_S), len(ordered)]
+    counts = [after - before for before, after in pairwise(below)]
     return of_counts(
         counts,
         p50=_quantile(ordered, 0.5) if ordered else None,
         p99=_quantile(ordered, 0.99) if ordered else None,
-        in_time=sum(value <= TARGET_S for value in ordered),
+        in_time=bisect_right(ordered, TARGET_S),
     )
 
 
