@@ -5,8 +5,9 @@ own begin with ``rc_`` or are listed as such. To write something implies nothing
 config may see it only with the permission to read.
 
 A grant may be restricted to services and environments. The restriction is on what is changed: a config
-aimed at more than the grant covers is not the holder's to make, change or retire. What can be read within
-an organisation is not cut that way.
+aimed at more than the grant covers is not the holder's to make, change or retire. What concerns every
+service at once (``ORGANISATION_WIDE``) a restricted grant does not give at all. What can be read within an
+organisation is not cut that way, nor is the care for people, which has bounds of its own (``roles``).
 """
 
 from __future__ import annotations
@@ -93,6 +94,14 @@ PERMISSIONS: Mapping[str, Permission] = MappingProxyType(
     {name: Permission(name, group, title, since) for group, since, name, title in _CATALOGUE}
 )
 
+#: Whoever may do one of these does it to all services and environments, whatever it is meant for.
+ORGANISATION_WIDE = frozenset(
+    {
+        "agent_enroll", "api_keys_write", "api_keys_delete", "org_app_keys_write", "org_management",
+        "rc_keys_manage", "webhooks_write",
+    }
+)  # fmt: skip
+
 #: What a route may declare besides: whoever is signed in, and everybody.
 SIGNED_IN = "signed_in"
 ANYBODY = "anybody"
@@ -163,6 +172,17 @@ class Grant:
         """Whether something aimed at these (none: at everything) lies within the restriction."""
         return _within(services, self.services) and _within(envs, self.envs)
 
+    @property
+    def is_restricted(self) -> bool:
+        """Whether it is for some services or environments only."""
+        return bool(self.services or self.envs)
+
+    def gives(self, permission: str) -> bool:
+        """Whether the permission is in it, be it for some services only."""
+        # Attack: an administrator of one service switches everybody's Remote Configuration off.
+        is_cut = self.is_restricted and permission in ORGANISATION_WIDE
+        return permission in self.role.permissions and not is_cut
+
 
 def _within(aimed_at: Collection[str], allowed: frozenset[str]) -> bool:
     return not allowed or (bool(aimed_at) and all(one.casefold() in allowed for one in aimed_at))
@@ -191,9 +211,7 @@ class Principal:
 
     def may(self, permission: str) -> bool:
         """Whether any of the roles has the permission, be it for some services only."""
-        return self._in_scope(permission) and any(
-            permission in grant.role.permissions for grant in self.grants
-        )
+        return self._in_scope(permission) and any(grant.gives(permission) for grant in self.grants)
 
     def may_change(self, permission: str, *, services: Collection[str], envs: Collection[str]) -> bool:
         """Whether the permission reaches everything that something is aimed at (none named: everything)."""
@@ -215,6 +233,12 @@ class Principal:
         if not self._in_scope(permission):
             raise NotPermittedError(
                 f"This needs the permission {permission}, which is not among the scopes of this key.",
+                permission=permission,
+            )
+        if any(permission in grant.role.permissions for grant in self.grants):
+            raise NotPermittedError(
+                f"This needs the permission {permission} without restriction, because it concerns the whole "
+                f"organisation; yours is for {self._reach(permission)} only.",
                 permission=permission,
             )
         raise NotPermittedError(
