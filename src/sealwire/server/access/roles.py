@@ -257,6 +257,9 @@ class Roles:
             require_to_have(by, (Grant(replace(as_role(row), permissions=frozenset(added))),))
             self._require_free(c, row)
             store.change_role(c, row, expected_revision=expected_revision)
+            if added:  # as with a role that is given
+                holders = {one.user_id for one in store.bindings(c, by.org_id, role_id=role_id)}
+                store.end_links_of_others(c, by.org_id, holders, by=by.user, now_ms=now_ms)
             write.add_audit(
                 c, by.org_id, at_ms=now_ms, actor=by.user, action="role.changed", subject=f"role {role_id}",
                 summary=f"Changed the role {row.name}: {len(added)} permissions more, {len(removed)} less",
@@ -323,7 +326,7 @@ class Roles:
                 c, by.org_id, user_id, role_id, services=services, envs=envs, by=by.user, now_ms=now_ms
             )
             # Attack: a link made while its user had less lets somebody in who may not have more.
-            store.end_reset_links(c, by.org_id, user_id, now_ms=now_ms)
+            store.end_links_of_others(c, by.org_id, (user_id,), by=by.user, now_ms=now_ms)
         self._changed()
         return row
 

@@ -7,6 +7,7 @@ that would each leave one administrator cannot together leave none.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -224,13 +225,14 @@ def active_users(c: sa.Connection) -> dict[str, tuple[int, str]]:
     }
 
 
-def end_reset_links(c: sa.Connection, org_id: int, user_id: str, *, now_ms: int) -> None:
-    """Let no link to set a new password of an active user work any more."""
-    k, u = t.links.c, t.users.c
-    is_active = sa.exists().where(u.user_id == user_id, u.state == ACTIVE)
+def end_links_of_others(
+    c: sa.Connection, org_id: int, user_ids: Collection[str], *, by: str, now_ms: int
+) -> None:
+    """Let no link of these users work any more that somebody else than ``by`` made."""
+    k = t.links.c
     c.execute(
         sa.update(t.links)
-        .where(k.org_id == org_id, k.user_id == user_id, k.used_ms.is_(None), is_active)
+        .where(k.org_id == org_id, k.user_id.in_(list(user_ids)), k.used_ms.is_(None), k.created_by != by)
         .values(used_ms=now_ms)
     )
 
