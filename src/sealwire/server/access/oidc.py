@@ -346,8 +346,8 @@ def admit(
     Raises:
         NotPermittedError: Nobody here, or somebody who may not come in.
     """
-    domain = vouched.email.rpartition("@")[2].casefold()
-    allowed = {one.casefold().removeprefix("@") for one in settings.oidc_allowed_domains}
+    domain = _ascii_lower(vouched.email.rpartition("@")[2])
+    allowed = {_ascii_lower(one).removeprefix("@") for one in settings.oidc_allowed_domains}
     if allowed and "*" not in allowed and domain not in allowed:
         raise NotPermittedError(
             f"People come in from here with a verified email of {' or '.join(sorted(allowed))}."
@@ -366,6 +366,12 @@ def admit(
     user = people.user_of_email(c, users.email_key(vouched.email))
     if user is None:
         user = _newcomer(c, vouched, settings, org_id=org_id, now_ms=now_ms)
+    # Attack: an address of another mailbox that is the same to us, such as straße for strasse.
+    elif _ascii_lower(vouched.email) != _ascii_lower(user.email):
+        raise NotPermittedError(
+            f"The email that {settings.oidc_name} verified is not written like the one you were invited "
+            "with: ask an administrator."
+        )
     # Attack: an email that was given to somebody else. Their account stays with its first subject.
     elif any(one.issuer == vouched.issuer for one in store.identities(c, user.org_id, user_id=user.user_id)):
         raise NotPermittedError(
@@ -410,6 +416,11 @@ def _name(text: str) -> str:
         return users.checked_name(text)
     except InvalidChangeError:
         return ""
+
+
+def _ascii_lower(text: str) -> str:
+    """The one folding that every mail system agrees on."""
+    return "".join(one.lower() if one.isascii() else one for one in text)
 
 
 def _begin_again(why: str) -> NotPermittedError:
