@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from sealwire.errors import NotFoundError, UnauthenticatedError
+from sealwire.errors import NotFoundError, NotPermittedError, UnauthenticatedError
 from sealwire.server.access import users
 from sealwire.server.access.keys import Access, digest, digest_sent
 from sealwire.server.access.permissions import Principal
@@ -192,6 +192,7 @@ class Sessions:
         Raises:
             NotFoundError: They have no such session.
         """
+        _require_whole(by)
         with self._database.write() as c:
             own = {row.session_id: row for row in people.sessions_of(c, by.user_id)} if by.user_id else {}
             row = own.get(session_id)
@@ -204,6 +205,7 @@ class Sessions:
         """End all sessions of one's own but the one that asks; returns how many."""
         if not by.user_id:
             raise NotFoundError("This key belongs to no user: there are no sessions.")
+        _require_whole(by)
         with self._database.write() as c:
             but = (by.session_id,) if by.session_id else ()
             ended = people.end_sessions_of(c, by.user_id, now_ms=now_ms, but=but)
@@ -247,6 +249,12 @@ class Sessions:
     def _end_oldest(c: sa.Connection, user_id: str, now_ms: int) -> None:
         for row in people.sessions_of(c, user_id)[MAX_OF_A_USER:]:
             people.end_session(c, row.session_id, now_ms=now_ms)
+
+
+def _require_whole(by: Principal) -> None:
+    """Attack: a key that is cut down to looking signs its user out everywhere."""
+    if by.scopes is not None:
+        raise NotPermittedError("An application key that is cut down to scopes cannot end sessions.")
 
 
 def _digest(token: str) -> str:
