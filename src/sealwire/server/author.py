@@ -205,7 +205,7 @@ class Author:
         before = self.get(config_id)
         if before.revision != expected_revision:
             # Before anything else: the author has looked at another revision than the one to be changed.
-            raise _moved_on(before, expected_revision)
+            raise moved_on(before, expected_revision)
         draft = self.check(
             product=before.product,
             payload=fields["payload"] if "payload" in fields else orjson.loads(before.payload),
@@ -238,7 +238,7 @@ class Author:
         if problems:
             raise _invalid(before.product, problems)
         if expected_revision is not None and expected_revision != before.revision:
-            raise _moved_on(before, expected_revision)
+            raise moved_on(before, expected_revision)
         if before.state == "retired":
             return before
         return self._revise(
@@ -337,7 +337,7 @@ def _invalid(product: str, problems: Sequence[Problem]) -> InvalidChangeError:
     )
 
 
-def _moved_on(row: rows.ConfigRow, expected_revision: int) -> ConflictError:
+def moved_on(row: rows.ConfigRow, expected_revision: int) -> ConflictError:
     return ConflictError(
         f"Config {row.config_id} is at revision {row.revision}, not {expected_revision}: "
         "look at it again, then repeat the change.",

@@ -19,7 +19,8 @@ import orjson
 from sealwire.errors import InvalidChangeError, NotFoundError, Problem
 from sealwire.products import PRODUCTS, Product, get
 from sealwire.server.access.permissions import Principal
-from sealwire.server.author import Draft
+from sealwire.server.author import Draft, moved_on
+from sealwire.server.overview import ClientLine
 from sealwire.server.store import rows
 from sealwire.server.store.configs import ACTIVE, RETIRED, state_of
 from sealwire.server.targeting import Targeting
@@ -42,6 +43,20 @@ SWITCHED_OFF = (
 def readable_products(principal: Principal) -> tuple[str, ...]:
     """Products whose configs somebody may see."""
     return tuple(name for name, product in PRODUCTS.items() if principal.may(product.reads))
+
+
+def as_seen_by(principal: Principal, line: ClientLine) -> ClientLine:
+    """A client without what is in its files, where their product is not theirs to see."""
+    readable = readable_products(principal)
+    if all(file.product in readable for file in line.files):
+        return line
+    return replace(
+        line,
+        files=tuple(
+            file if file.product in readable else replace(file, config_ids=(), provenance={})
+            for file in line.files
+        ),
+    )
 
 
 class Editor:
@@ -117,7 +132,7 @@ class Editor:
             ConflictError: Somebody changed it since ``expected_revision``.
             InvalidChangeError, NotFoundError, NotPermittedError: As they say; nothing was changed.
         """
-        self._require_of(await self.get(config_id))
+        self._require_of(await self.get(config_id), expected_revision)
 
         def commit() -> tuple[rows.ConfigRow, Draft]:
             return self._author.change(
@@ -137,9 +152,10 @@ class Editor:
         Raises:
             ConflictError, NotFoundError, NotPermittedError: As they say; nothing was changed.
         """
-        self._require_of(await self.get(config_id))
+        seen = await self.get(config_id)
+        self._require_of(seen, expected_revision)
         row = await asyncio.to_thread(
-            self._author.retire, config_id, expected_revision=expected_revision, by=self._principal.user,
+            self._author.retire, config_id, expected_revision=seen.revision, by=self._principal.user,
             now=self._now, comment=comment,
         )  # fmt: skip
         self._tenant.reconciler.nudge()
@@ -168,7 +184,7 @@ class Editor:
             NotFoundError, NotPermittedError: As they say; nothing was changed.
         """
         row = await self.get(config_id)
-        self._require_of(row)
+        self._require_of(row, expected_revision)
         old = await asyncio.to_thread(self._author.revision, config_id, revision)
         state = state_of(row.state, row.expires_ms, int(self._now.timestamp() * 1000))
         if old.state == RETIRED:
@@ -200,8 +216,11 @@ class Editor:
             return draft
         return replace(draft, warnings=(*draft.warnings, Problem("$", SWITCHED_OFF)))
 
-    def _require_of(self, row: rows.ConfigRow) -> None:
+    def _require_of(self, row: rows.ConfigRow, expected_revision: int | None) -> None:
         self._require(PRODUCTS[row.product], Targeting.parse(row.targeting))
+        # Attack: it is widened after this look, and changed by somebody who may not change it any more.
+        if expected_revision not in (None, row.revision):
+            raise moved_on(row, expected_revision or 0)
 
     def _require(self, product: Product, targeting: Targeting) -> None:
         for permission in (PUBLISH, product.writes):

@@ -7,6 +7,7 @@ settings of one tracer are read from the database.
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import TypedDict
 
 from litestar import get
@@ -17,7 +18,7 @@ from sealwire.errors import NotFoundError
 from sealwire.server.api import shapes
 from sealwire.server.api.guard import Asker, OwnTenant
 from sealwire.server.connection import REMEDIES, Standing
-from sealwire.server.editing import readable_products
+from sealwire.server.editing import as_seen_by, readable_products
 from sealwire.server.effective import InForce, sent_values, settings_in_force
 from sealwire.server.explain import Reasons, client_state, reasons
 from sealwire.server.overview import SHOW_FOR_S, AgentLine, ClientLine, Fleet
@@ -339,11 +340,11 @@ class OneAgent(Agent, Inventory):
 
 
 @get("/clients", opt={"permission": "fleet_read"})
-async def list_clients(tenant: OwnTenant, service: FromQuery[str | None] = None) -> Clients:
+async def list_clients(tenant: OwnTenant, principal: Asker, service: FromQuery[str | None] = None) -> Clients:
     """Clients of the last day: who has what, and how far."""
     fleet = await tenant.overview.look(fresh_for_s=FRESH_FOR_S)
     agents = {line.agent_id: line for line in fleet.agents}
-    tracers = {line.client_id: line for line in fleet.clients}
+    tracers = {line.client_id: as_seen_by(principal, line) for line in fleet.clients}
     now_s = time.time()
     listed = []
     for client_id, row in sorted(tenant.overview.known.items()):
@@ -367,6 +368,7 @@ async def get_client(client_id: FromPath[str], tenant: OwnTenant, principal: Ask
     row = tenant.overview.row_of(client_id)
     if line is None or row is None:
         raise NotFoundError("No such client was here within a day.")
+    line = as_seen_by(principal, line)
     facts = tenant.overview.facts_of(line)
     readable = readable_products(principal)
     found = [
@@ -374,7 +376,7 @@ async def get_client(client_id: FromPath[str], tenant: OwnTenant, principal: Ask
         for item in list(tenant.publisher.catalogue.active.values())
         if item.row.product in readable
     ]
-    runtime, settings = await in_force(tenant, line)
+    runtime, settings = await in_force(tenant, line, readable)
     agent = next((one for one in fleet.agents if one.agent_id == line.agent_id), None)
     return {
         **_client(row, line, agent, time.time()),
@@ -387,14 +389,22 @@ async def get_client(client_id: FromPath[str], tenant: OwnTenant, principal: Ask
     }
 
 
-async def in_force(tenant: Tenant, line: ClientLine) -> tuple[Runtime | None, list[InForce]]:
-    """The settings of a client by its own telemetry, beside what it was sent; None where it told of none."""
+async def in_force(
+    tenant: Tenant, line: ClientLine, readable: Collection[str]
+) -> tuple[Runtime | None, list[InForce]]:
+    """The settings of a client by its own telemetry, beside what it was sent; None where it told of none.
+
+    Args:
+        readable: Products of which it is told what was sent.
+    """
     runtime_id = str(line.facts.get("runtime_id", ""))
     runtime = await tenant.inventory.runtime(runtime_id, agent_id=line.agent_id)
     if runtime is None:
         return None, []
     files = tenant.publisher.files
-    sent = sent_values((file, files[file.path].raw) for file in line.files if file.path in files)
+    sent = sent_values(
+        (file, files[file.path].raw) for file in line.files if file.path in files and file.product in readable
+    )
     return runtime, settings_in_force(runtime.settings, sent)
 
 

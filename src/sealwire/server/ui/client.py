@@ -9,7 +9,9 @@ import orjson
 
 from sealwire.errors import NotFoundError
 from sealwire.products import PRODUCTS
+from sealwire.server.access.permissions import Principal
 from sealwire.server.api.fleet import in_force
+from sealwire.server.editing import as_seen_by, readable_products
 from sealwire.server.effective import REMOTE, InForce, origin_words
 from sealwire.server.explain import FileState, Reasons, Verdict, reasons
 from sealwire.server.overview import ClientLine, Fleet
@@ -38,8 +40,8 @@ _OVERRIDDEN = Status("Overridden", "mute", "layers")
 _ORDER = {Verdict.HAS: 0, Verdict.OVERRIDDEN: 1, Verdict.NOT_FOR_IT: 2}
 
 
-async def view(tenant: Tenant, fleet: Fleet, client_id: str) -> ClientPage:
-    """The page of a client.
+async def view(tenant: Tenant, fleet: Fleet, client_id: str, principal: Principal) -> ClientPage:
+    """The page of a client, with the configs that are the asker's to see.
 
     Raises:
         NotFoundError: Nobody of that id was here within a day.
@@ -47,16 +49,18 @@ async def view(tenant: Tenant, fleet: Fleet, client_id: str) -> ClientPage:
     line = next((line for line in fleet.clients if line.client_id == client_id), None)
     if line is None:
         raise NotFoundError("No such client was here within a day.")
+    line, readable = as_seen_by(principal, line), readable_products(principal)
     facts = tenant.overview.facts_of(line)
     found = [
         reasons(item.row, item.targeting, facts, line.files)
         for item in list(tenant.publisher.catalogue.active.values())
+        if item.row.product in readable
     ]
     # First what it has, then what it nearly has.
     found.sort(
         key=lambda one: (_ORDER[one.verdict], sum(not rule.holds for rule in one.rules), one.row.product)
     )
-    runtime, settings = await in_force(tenant, line)
+    runtime, settings = await in_force(tenant, line, readable)
     shown = [one for one in settings if one.is_chosen or one.may_be_sent]
     rest = [one for one in settings if not (one.is_chosen or one.may_be_sent)]
     language, library = facts.language or "unknown language", facts.tracer_version
@@ -84,7 +88,7 @@ async def view(tenant: Tenant, fleet: Fleet, client_id: str) -> ClientPage:
         capabilities=tuple(sorted(_capability(bit) for bit in facts.capabilities)),
         tags=tuple(sorted(facts.host_tags)),
         files=tuple(_file(tenant, line, file) for file in line.files),
-        effective=tuple(_effective(tenant, file) for file in line.files),
+        effective=tuple(_effective(tenant, file) for file in line.files if file.product in readable),
         settings=tuple(_setting(tenant, one) for one in shown),
         defaults=tuple(_setting(tenant, one) for one in rest),
         told=moment(None if runtime is None else runtime.seen_ms / 1000),

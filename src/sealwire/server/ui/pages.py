@@ -78,7 +78,7 @@ async def show_client(
     request: Asked, client_id: FromPath[str], principal: Asker, tenant: OwnTenant
 ) -> Response[str]:
     """One tracer."""
-    view = await client.view(tenant, await tenant.overview.glance(), client_id.removeprefix("/"))
+    view = await client.view(tenant, await tenant.overview.glance(), client_id.removeprefix("/"), principal)
     return page(
         request, "fleet/client.html", title=view.title, view=view, principal=principal, tenant=tenant,
     )  # fmt: skip
@@ -95,7 +95,7 @@ async def live_client(
     }
 
     async def screen() -> Fragments:
-        view = await client.view(tenant, await tenant.overview.look(), client_id.removeprefix("/"))
+        view = await client.view(tenant, await tenant.overview.look(), client_id.removeprefix("/"), principal)
         return {name: part(view) for name, part in parts.items()}
 
     return await viewers.stream(screen)
