@@ -70,7 +70,11 @@ def build(plane: ControlPlane) -> tuple[Any, MachineApi]:
         state=State({"plane": plane, "viewers": Viewers(plane.stopping), "kept_forms": KeptForms()}),
         openapi_config=openapi.config(),
         plugins=[openapi.Described()],
-        exception_handlers={**answers.EXCEPTION_HANDLERS, RecursionError: problems.from_depth},
+        exception_handlers={
+            **answers.EXCEPTION_HANDLERS,
+            RecursionError: problems.from_depth,
+            UnicodeDecodeError: problems.from_bytes,
+        },
         before_send=[answers.add_headers],
         request_max_body_size=MAX_JSON_BYTES,
         logging_config=None,

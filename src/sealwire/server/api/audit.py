@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypedDict
 
 from litestar import get, post
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, OpenAPIType, Operation, Schema
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
 from litestar.types import ControllerRouterHandler
@@ -245,7 +247,21 @@ async def check_audit(tenant: OwnTenant, plane: Plane) -> Verification:
     return {"verified": _checked(checked)}
 
 
-@get("/audit/export", opt={"permission": "audit_logs_write"})
+@dataclass
+class _Exporting(Operation):
+    """The answer of an export is a file, in one of the formats there are."""
+
+    def __post_init__(self) -> None:
+        answer = (self.responses or {}).get("200")
+        if isinstance(answer, OpenAPIResponse):
+            answer.description = "The trail, oldest first."
+            answer.content = {
+                media_type.partition(";")[0]: OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
+                for media_type in audit_export.FORMATS.values()
+            }
+
+
+@get("/audit/export", opt={"permission": "audit_logs_write"}, operation_class=_Exporting)
 async def export_audit(
     tenant: OwnTenant,
     plane: Plane,

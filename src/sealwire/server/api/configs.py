@@ -55,7 +55,7 @@ class TriedConfig(NewConfig, kw_only=True):
 class ChangedConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A change of a config: what is not given stays."""
 
-    expected_revision: int
+    expected_revision: shapes.RevisionNumber
     payload: Any = _MISSING
     name: str | msgspec.UnsetType = _MISSING
     targeting: dict[str, Any] | msgspec.UnsetType = _MISSING
@@ -71,7 +71,7 @@ class RestoredConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """
 
     revision: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
-    expected_revision: int
+    expected_revision: shapes.RevisionNumber
     comment: str = ""
     expires_at: str | msgspec.UnsetType | None = _MISSING
 
@@ -547,7 +547,7 @@ async def retire_config(
     tenant: OwnTenant,
     principal: Asker,
     plane: Plane,
-    expected_revision: FromQuery[int | None] = None,
+    expected_revision: Annotated[int | None, QueryParameter(ge=0, le=shapes.MAX_REVISION)] = None,
     comment: FromQuery[str] = "",
 ) -> shapes.Config:
     """Retire a config: its values go back everywhere; its history stays."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from functools import cache
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, get_args, get_origin
 
 from litestar.handlers.http_handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
@@ -106,10 +106,16 @@ class Described(OpenAPISchemaPlugin, ReceiveRoutePlugin):
         """The schema of an answer: its fields, and no others."""
         kind = field_definition.type_
         hints = field_definition.get_type_hints(include_extras=True, resolve_generics=True)
+        # Python itself takes all keys for required where annotations are strings.
+        optional = {
+            name: get_args(hint)[0] for name, hint in hints.items() if get_origin(hint) is NotRequired
+        }
         schema: Schema = schema_creator.create_component_schema(
             field_definition,
-            required=sorted(kind.__required_keys__),
-            property_fields={name: FieldDefinition.from_kwarg(hint, name) for name, hint in hints.items()},
+            required=sorted(hints.keys() - optional.keys()),
+            property_fields={
+                name: FieldDefinition.from_kwarg(hint, name) for name, hint in {**hints, **optional}.items()
+            },
         )
         schema.additional_properties = False
         schema.description, said = _words(kind)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 import msgspec
 from litestar import delete, get, patch, post
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from sealwire.errors import InvalidChangeError, NotFoundError, Problem
 from sealwire.server.access.directory import Entry, Wanted
 from sealwire.server.access.permissions import PERMISSIONS, Principal
 from sealwire.server.access.roles import ListedRole
 from sealwire.server.api.guard import Asker, Plane
-from sealwire.server.api.shapes import time, time_or_none
+from sealwire.server.api.shapes import MAX_REVISION, RevisionNumber, time, time_or_none
 from sealwire.server.control_plane import ControlPlane
 from sealwire.server.store import rows
 from sealwire.server.store.roles import BindingRow
@@ -56,7 +56,7 @@ class NewRole(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class ChangedRole(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A change of a role: what is not given stays."""
 
-    expected_revision: int
+    expected_revision: RevisionNumber
     name: str | None = None
     permissions: list[str] | None = None
     description: str | None = None
@@ -423,7 +423,10 @@ async def change_role(
 
 @delete("/roles/{role_id:str}", status_code=204, opt={"permission": "user_access_manage"})
 async def delete_role(
-    role_id: FromPath[str], expected_revision: FromQuery[int], principal: Asker, plane: Plane
+    role_id: FromPath[str],
+    expected_revision: Annotated[int, QueryParameter(ge=0, le=MAX_REVISION)],
+    principal: Asker,
+    plane: Plane,
 ) -> None:
     """Delete a role that nobody has."""
     await asyncio.to_thread(

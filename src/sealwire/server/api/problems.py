@@ -111,11 +111,20 @@ def _problem(item: dict[str, Any]) -> dict[str, str]:
 
 def from_depth(request: Request[Any, Any, Any], error: RecursionError) -> Response[dict[str, Any]]:
     """A body that nests deeper than anything that means something."""
+    return _no_json("The JSON is nested too deeply.")
+
+
+def from_bytes(request: Request[Any, Any, Any], error: UnicodeDecodeError) -> Response[dict[str, Any]]:
+    """A body that is not text."""
+    return _no_json("The JSON is not UTF-8.")
+
+
+def _no_json(detail: str) -> Response[dict[str, Any]]:
     body = {
         "type": "about:blank",
         "title": HTTPStatus.BAD_REQUEST.phrase,
         "status": 400,
-        "detail": "The JSON is nested too deeply.",
+        "detail": detail,
         "code": "request",
     }
     return Response(body, status_code=400, media_type="application/problem+json")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
+import msgspec
 import orjson
 
 from sealwire.errors import Problem
@@ -13,6 +14,10 @@ from sealwire.server.explain import FileState
 from sealwire.server.store import rows
 from sealwire.server.store.configs import state_of
 from sealwire.server.uptake import NOBODY, Uptake
+
+#: A revision as somebody says it: no number that a database cannot hold.
+RevisionNumber = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+MAX_REVISION = 2**53
 
 
 class ProblemAt(TypedDict):
