@@ -6,12 +6,16 @@ import asyncio
 from datetime import datetime
 from typing import assert_never
 
+import sqlalchemy as sa
+
+from sealwire.products import wording
 from sealwire.server import concerns, first_steps
 from sealwire.server import organisation as organisations
 from sealwire.server.access import Principal
 from sealwire.server.concerns import Kind
 from sealwire.server.connection import Connection, Standing
 from sealwire.server.control_plane import ControlPlane
+from sealwire.server.editing import readable_products
 from sealwire.server.overview import Fleet
 from sealwire.server.store import audit as audit_store
 from sealwire.server.store import read, rows
@@ -39,8 +43,11 @@ _ICONS = {
 }
 
 
-# What the server signs by itself and what it refused are in the trail, and no changes.
-_CHANGES = Criteria(sought=(Sought("action", ("targets.signed", "*.refused"), negated=True),))
+# What the server signs by itself, what it refused and who came in are in the trail, and no changes.
+_NO_CHANGES = ("targets.signed", "*.refused", "*.signed_in", "*.signed_out", "*.password_set", "*.exported")
+_CHANGES = Criteria(sought=(Sought("action", _NO_CHANGES, negated=True),))
+_CONFIG_CHANGES = Criteria(sought=(Sought("action", ("config.*",)),))
+_LOOKED_THROUGH = 10 * CHANGES
 
 
 async def view(tenant: Tenant, plane: ControlPlane, fleet: Fleet, principal: Principal) -> HomePage:
@@ -49,8 +56,7 @@ async def view(tenant: Tenant, plane: ControlPlane, fleet: Fleet, principal: Pri
 
     def load() -> tuple[list[rows.AuditRow], list[rows.AlarmRow]]:
         with plane.database.read() as c:
-            changes = audit_store.find(c, org_id, _CHANGES, limit=CHANGES)
-            return changes, read.open_alarms(c, org_id)
+            return _last_changes(c, org_id, principal), read.open_alarms(c, org_id)
 
     audit, alarms = await asyncio.to_thread(load)
     now = plane.clock()
@@ -72,15 +78,15 @@ async def view(tenant: Tenant, plane: ControlPlane, fleet: Fleet, principal: Pri
         organisation=tenant.organisation.name,
         facts=client_facts(fleet),
         histogram=histogram,
-        concerns=tuple(_shown(concern) for concern in found[:CONCERNS]),
+        concerns=tuple(_shown(concern, principal) for concern in found[:CONCERNS]),
         more_concerns=max(0, len(found) - CONCERNS),
         changes=tuple(_change(row) for row in audit),
         repositories=_repositories(tenant, now),
         configs=len(publisher.catalogue.active),
         clients=len(fleet.clients),
         agents=len(fleet.agents),
-        summary=f"{len(fleet.clients)} clients, {failing} with a config error, "
-        f"{len(found)} things need attention.",
+        summary=f"{wording.counted(len(fleet.clients), 'client')}, {failing} with a config error, "
+        f"{wording.counted(len(found), 'thing')} to look at.",
         live_href="/live/home",
         first_steps=await first_steps.progress(plane, tenant, fleet)
         if principal.may("agent_enroll")
@@ -88,6 +94,15 @@ async def view(tenant: Tenant, plane: ControlPlane, fleet: Fleet, principal: Pri
         audit_href="/audit" if principal.may("audit_logs_read") else "",
         trust_href="/trust" if principal.may("rc_keys_read") else "",
     )
+
+
+def _last_changes(c: sa.Connection, org_id: int, principal: Principal) -> list[rows.AuditRow]:
+    """What was changed last; of configs only, and of those one may see, to whom the trail is not open."""
+    if principal.may("audit_logs_read"):
+        return audit_store.find(c, org_id, _CHANGES, limit=CHANGES)
+    readable = readable_products(principal) if principal.may("rc_config_read") else ()
+    found = audit_store.find(c, org_id, _CONFIG_CHANGES, limit=_LOOKED_THROUGH)
+    return [row for row in found if row.detail.get("product") in readable][:CHANGES]
 
 
 def _change(row: rows.AuditRow) -> Change:
@@ -108,15 +123,16 @@ _OTHERS = {
 }
 
 
-def _shown(concern: concerns.Concern) -> Concern:
+def _shown(concern: concerns.Concern, principal: Principal) -> Concern:
     state = _STATES.get(concern.kind)
     status = _OTHERS[concern.kind] if state is None else connection_status(Standing(state))
     since = Moment(concern.until) if concern.until else moment(concern.since_s)
-    return Concern(status, concern.title, concern.detail, _leads_to(concern), since)
+    return Concern(status, concern.title, concern.detail, _leads_to(concern, principal), since)
 
 
-def _leads_to(concern: concerns.Concern) -> str | None:
-    """The page where something can be done about it."""
+def _leads_to(concern: concerns.Concern, principal: Principal) -> str | None:
+    """The page where something can be done about it, if it is open to them."""
+    trust = "/trust" if principal.may("rc_keys_read") else None
     match concern.kind:
         case Kind.CONFIG_FAILING:
             return href(q=f"state:failing config:{concern.subject}")
@@ -127,9 +143,11 @@ def _leads_to(concern: concerns.Concern) -> str | None:
         case Kind.CLIENTS_UNSUPPORTED | Kind.CLIENTS_UNAUTHORIZED:
             return href(q=f"state:{concern.subject}")
         case Kind.ROLE_EXPIRING:
-            return "/trust"
+            return trust
+        case Kind.ALARM if concern.subject == "audit-chain":
+            return "/audit" if principal.may("audit_logs_read") else None
         case Kind.ALARM:
-            return "/audit" if concern.subject == "audit-chain" else "/trust"
+            return trust
         case _:
             assert_never(concern.kind)
 
