@@ -42,6 +42,7 @@ Asked: TypeAlias = Request[Any, Any, Any]
 WRITE = {"permission": PUBLISH}
 MAX_BODY = 16 * 1024 * 1024  # what somebody pastes comes back with a word on its size, and is not lost
 MAX_SHOWN_PROBLEMS = 20
+MAX_GIVEN_NAME = 60
 PUBLISHED_COOKIE = "sealwire_published"  # read by kept-draft.js: these drafts are no longer wanted
 _REMEMBERED = 1000
 
@@ -279,6 +280,9 @@ class _Work:
             checked = await self._check(draft)
         except InvalidChangeError as error:
             return await self.form(draft, problems=error.problems, unsaved=True)
+        if self._row is None and not draft.name:  # nobody finds a config by its id
+            name = f"{self.product.title} for {describe(checked.targeting)}"
+            draft = replace(draft, name=name if len(name) <= MAX_GIVEN_NAME else self.product.title)
         before = None if self._row is None else orjson.loads(self._row.payload)
         was_active = self._row is not None and self._row.state == "active"
         targeting_before = Targeting.parse(self._row.targeting) if self._row is not None else None
