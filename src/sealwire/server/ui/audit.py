@@ -371,12 +371,12 @@ def _event(row: rows.AuditRow) -> EventRow:
 
 def _asset(subject: str) -> Link:
     kind, _, name = subject.partition(" ")
+    if kind in ("director", "config") and name == "repository" and has_page("/trust"):
+        return Link(subject, "/trust")
     if kind == "config" and name and has_page("/configs"):
         return Link(subject, f"/configs/{name}")
     if kind in ("key",) and has_page("/keys"):
         return Link(subject, f"/keys/{name}")
-    if kind in ("director", "config") and name == "repository" and has_page("/trust"):
-        return Link(subject, "/trust")
     return Link(subject)
 
 

@@ -321,7 +321,8 @@ def _standing(row: rows.ConfigRow, state: str, uptake: Uptake) -> Status:
             "targeting.",
         )  # fmt: skip
     if uptake.waiting:
-        done = f"{uptake.acknowledged} of {clients} have confirmed it"
+        have = "has" if uptake.wanted == 1 else "have"
+        done = f"{uptake.acknowledged} of {clients} {have} confirmed it"
         return Status("Active, on its way", "wait", "refresh-cw", done)
     have = f"all {clients} have confirmed it" if uptake.wanted > 1 else "its one client has confirmed it"
     return Status("Active", "ok", "circle-check", have)

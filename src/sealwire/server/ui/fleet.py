@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 from urllib.parse import urlencode
 
+from sealwire.products import wording
 from sealwire.server.connection import STATE_WORDS, Connection, Standing
 from sealwire.server.overview import SERVICE, AgentLine, ClientLine, Fleet
 from sealwire.server.ui import tables
@@ -15,6 +16,7 @@ from sealwire.server.ui.render import agent_href, client_href, dom_id, moment
 from sealwire.server.ui.tables import Column
 from sealwire.server.ui.views import AgentRow, ClientRow, Fact, FleetPage, Status, Tab, connection_status
 
+OURS = "sealwire_version:"
 APPLICATIONS, AGENTS = "applications", "agents"
 _TROUBLE = {state: number for number, state in enumerate(Connection)}
 _STATES = {word: state.value for word, state in STATE_WORDS.items()}
@@ -120,7 +122,7 @@ def _legend(states: Mapping[Connection, int]) -> tuple[Status, ...]:
 def client_facts(fleet: Fleet) -> tuple[Fact, ...]:
     """The summary of all applications, each number leading to its rows."""
     total = len(fleet.clients) + len(fleet.services)
-    return _facts(application_states(fleet), total, "applications", "")
+    return _facts(application_states(fleet), total, "application", "")
 
 
 def application_states(fleet: Fleet) -> Mapping[Connection, int]:
@@ -130,7 +132,7 @@ def application_states(fleet: Fleet) -> Mapping[Connection, int]:
 
 def agent_facts(fleet: Fleet) -> tuple[Fact, ...]:
     """The summary of all agents."""
-    return _facts(fleet.agent_states, len(fleet.agents), "agents", AGENTS)
+    return _facts(fleet.agent_states, len(fleet.agents), "agent", AGENTS)
 
 
 def _facts(states: Mapping[Connection, int], total: int, noun: str, tab: str) -> tuple[Fact, ...]:
@@ -139,7 +141,7 @@ def _facts(states: Mapping[Connection, int], total: int, noun: str, tab: str) ->
 
     errors = (Connection.ERROR, Connection.UNAUTHORIZED, Connection.REVOKED, Connection.UNSUPPORTED)
     shown = (
-        ("Connected", (Connection.CONNECTED,), "", f"of {total} {noun}"),
+        ("Connected", (Connection.CONNECTED,), "", f"of {wording.counted(total, noun)}"),
         ("Updating", (Connection.PENDING,), "wait", "told, not confirmed"),
         ("Config error", (Connection.DEGRADED,), "bad", "did not take one"),
         ("Cannot connect", errors, "bad", "or may not"),
@@ -197,14 +199,20 @@ def _client_row(line: ClientLine) -> ClientRow:
     )
 
 
+def _version(line: AgentLine) -> str:
+    """What runs there: our agent goes by its own version, not by the one that it speaks as."""
+    ours = next((tag.removeprefix(OURS) for tag in line.tags if tag.startswith(OURS)), "")
+    return f"Sealwire {ours}" if ours else line.version
+
+
 def _agent_row(line: AgentLine) -> AgentRow:
     return AgentRow(
         dom_id=dom_id("agent", line.agent_id),
         href=agent_href(line.agent_id),
         status=connection_status(line.standing),
         host=line.hostname,
-        version=line.version,
-        tags=tuple(tag for tag in line.tags if not tag.startswith("host:"))[:6],
+        version=_version(line),
+        tags=tuple(tag for tag in line.tags if not tag.startswith(("host:", OURS)))[:6],
         clients=line.clients,
         has_version=line.director_version,
         wanted_version=line.wanted_version,
