@@ -82,6 +82,8 @@ API: dict[str, str] = {
     "DELETE /api/admin/v1/users/{user_id:str}/second-factor": "a",
     "DELETE /api/admin/v1/users/{user_id:str}/sessions": "a",
     "GET /api/admin/v1/users/{user_id:str}/sessions": "a",
+    "POST /api/admin/v1/waf:check": "s",
+    "POST /api/admin/v1/waf:try": "s",
     "GET /api/admin/v1/webhooks": "a",
     "POST /api/admin/v1/webhooks": "a",
     "DELETE /api/admin/v1/webhooks/{webhook_id:str}": "a",

@@ -31,6 +31,7 @@ from sealwire.server.store import read, rows
 from sealwire.server.store.database import Database
 from sealwire.server.tenant import Tenant
 from sealwire.server.trail import Trail
+from sealwire.server.waf_box import WafBox
 
 log = structlog.get_logger()
 
@@ -74,6 +75,7 @@ class ControlPlane:
         self.accounts = Accounts(
             self.database, self.passwords, self.sessions, self.second_factors, self.throttle
         )
+        self.waf = WafBox.installed(settings.ddwaf_library)
         self.tenants: dict[int, Tenant] = {}
         for row in known:
             self._add(row)
@@ -119,6 +121,7 @@ class ControlPlane:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for tenant in self.tenants.values():
             await tenant.stop()
+        await self.waf.close()
         self.access.flush_use()
         self.sessions.flush(now_ms=self.now_ms())
         self.passwords.close()

@@ -92,15 +92,18 @@ def parse(text: str | bytes, *, path: str = "$") -> SampleRequest:
     begin = text[start:]
     try:
         if begin.startswith("{"):
-            return _from_json(text)
-        if re.match(r"curl(?:\s|$|\\)", begin):
-            return _from_curl(text)
-        return _from_http(begin, first_line=text.count("\n", 0, start) + 1)
+            made = _from_json(text)
+        elif re.match(r"curl(?:\s|$|\\)", begin):
+            made = _from_curl(text)
+        else:
+            made = _from_http(begin, first_line=text.count("\n", 0, start) + 1)
     except MalformedError as error:
         raise InvalidChangeError(error.public, problems=(Problem(path, error.public),)) from error
     except RecursionError as error:
         words = "Line 1: this JSON is nested too deeply."
         raise InvalidChangeError(words, problems=(Problem(path, words),)) from error
+    made.target = _encodable(made.target)
+    return made
 
 
 # Raw HTTP -----------------------------------------------------------------------------------------------
@@ -283,7 +286,7 @@ def tell(request: SampleRequest, *, peer: str = "", user: str = "") -> Told:
         addresses["usr.id"] = request.user or user
     addresses |= request.more
     cut: set[str] = set()
-    shortened = {name: _shortened(value, 0, cut) for name, value in addresses.items()}
+    shortened = {_encodable(name): _shortened(value, 0, cut) for name, value in addresses.items()}
     notes.extend(sorted(cut))
     return Told(shortened, tuple(notes))
 
@@ -412,7 +415,7 @@ def _shortened(value: Any, depth: int, cut: set[str]) -> Any:
     if isinstance(value, str):
         if len(value) > MAX_STRING_CHARACTERS:
             cut.add(f"Texts are cut after {MAX_STRING_CHARACTERS} characters, as tracers do.")
-        return value[:MAX_STRING_CHARACTERS].encode(errors="replace").decode()
+        return _encodable(value[:MAX_STRING_CHARACTERS])
     if isinstance(value, dict | list):
         if depth >= MAX_DEPTH:
             cut.add(f"What is nested deeper than {MAX_DEPTH} is left out, as tracers do.")
@@ -428,3 +431,8 @@ def _shortened(value: Any, depth: int, cut: set[str]) -> Any:
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
         return str(value)
     return value
+
+
+def _encodable(text: str) -> str:
+    """A text without halves of characters, which escapes in JSON and in a shell may make."""
+    return text.encode(errors="replace").decode()

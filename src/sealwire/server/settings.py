@@ -46,6 +46,7 @@ class ServerSettings:
         organisation: Name of the organisation made at first start.
         public_url: How agents and people reach this server; empty means from ``listen`` and ``port``.
         webhook_networks: Networks besides public addresses that webhooks may call, such as 10.0.0.0/8.
+        ddwaf_library: A libddwaf 2 to try rules with; empty: the one in an installed ddtrace, if any.
         log_level: debug, info, warning, error.
         oidc_issuer: A provider of OpenID Connect people may sign in with, as its URL; empty: none.
         oidc_client_id, oidc_client_secret, oidc_client_secret_file: As registered there, with the redirect
@@ -74,6 +75,7 @@ class ServerSettings:
     organisation: str = "main"
     public_url: str = ""
     webhook_networks: tuple[str, ...] = ()
+    ddwaf_library: str = ""
     log_level: str = "info"
     oidc_issuer: str = ""
     oidc_client_id: str = ""

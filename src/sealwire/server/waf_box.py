@@ -49,6 +49,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         built_us: How long it took until the rules were ready.
     """
 
+    version: str
     diagnostics: tuple[waf.Diagnostics, ...]
     verdicts: tuple[waf.Verdict, ...]
     built_us: int
@@ -103,6 +104,11 @@ class WafBox:
         self._ending: asyncio.TimerHandle | None = None
         self._closed = False
         self.started = 0
+
+    @property
+    def has_bundled(self) -> bool:
+        """Whether there are rules that tracers bring along."""
+        return self._bundled is not None
 
     @classmethod
     def installed(cls, named: str = "") -> WafBox:
@@ -294,21 +300,19 @@ class Findings:
 
 
 async def waf_findings(box: WafBox, product: str, payload: Mapping[str, Any], *, raw: bytes) -> Findings:
-    """Try a payload of ASM, ASM_DD or ASM_DATA in the engine; nothing where it is not installed.
+    """Try a payload of ASM, ASM_DD or ASM_DATA in the engine; nothing where there is none, or no time.
 
     Args:
         raw: The payload as it would be published.
-
-    Raises:
-        InvalidChangeError: The engine did not get through it.
-        UnavailableError: Too many ask at once.
     """
     if product not in PRODUCTS:
         return Findings()
     try:
         (said,) = await box.check({f"{product}/draft": raw})
-    except SettingsError:
+    except (SettingsError, UnavailableError):
         return Findings()
+    except InvalidChangeError as error:
+        return Findings(problems=error.problems)
     return findings(payload, said)
 
 

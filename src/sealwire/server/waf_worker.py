@@ -57,6 +57,7 @@ class Worker:
             else:
                 verdicts.append(rules.run(addresses, budget_ms=job["budget_ms"]))
         return {
+            "version": self._engine.version,
             "diagnostics": [dataclasses.asdict(one) for one in rules.diagnostics],
             "verdicts": [dataclasses.asdict(one) for one in verdicts],
             "built_us": round((built - began) * 1e6),

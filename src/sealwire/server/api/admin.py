@@ -29,6 +29,7 @@ from sealwire.server.api import (
     shapes,
     support,
     trust,
+    waf,
     webhooks,
 )
 from sealwire.server.api.guard import Asker, OwnTenant, Plane, guarded
@@ -221,6 +222,7 @@ _MODULES = (
     settings,
     support,
     trust,
+    waf,
     webhooks,
 )
 
