@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -21,14 +21,16 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from sealwire.errors import NotFoundError
+from sealwire.server.access import Principal
 from sealwire.server.api.guard import Asker, OwnTenant
-from sealwire.server.ui.render import page
+from sealwire.server.ui.render import is_open, page
 from sealwire.server.ui.views import Link
 
 Asked: TypeAlias = Request[Any, Any, Any]
 SIGNED_IN = {"permission": "signed_in"}
 
 _NAME = re.compile(r"([0-9]{2})-([a-z0-9-]+)\.md")
+_TO_A_PAGE = re.compile(r'<a href="(/[a-z]+)">(.*?)</a>')
 _LINK = re.compile(r"(?:[0-9]{2}-)?([a-z0-9-]+)\.md(#[a-z0-9-]+)?\Z")
 
 
@@ -98,6 +100,15 @@ def _read(name: str, text: str) -> GuidePage:
     return GuidePage(name, title, Markup(reader.renderer.render(body, reader.options, {})), tuple(sections))
 
 
+def _for_them(guide: GuidePage, principal: Principal) -> GuidePage:
+    """A page of the guide without links to pages that they may not open."""
+
+    def link(found: re.Match[str]) -> str:
+        return found[0] if is_open(found[1], principal) else found[2]
+
+    return replace(guide, html=Markup(_TO_A_PAGE.sub(link, guide.html)))
+
+
 @get("/guide", opt=SIGNED_IN, include_in_schema=False)
 async def show_guide() -> Redirect:
     """The first page."""
@@ -109,7 +120,7 @@ async def show_guide_page(
     request: Asked, name: FromPath[str], principal: Asker, tenant: OwnTenant
 ) -> Response[str]:
     """One page."""
-    known = pages()
+    known = {one.name: _for_them(one, principal) for one in pages().values()}
     if name not in known:
         raise NotFoundError("The guide has no such page.")
     order = tuple(known)

@@ -34,7 +34,6 @@ NAVIGATION: tuple[tuple[str, str, str, str, str], ...] = (
     ("", "Fleet", "/fleet", "network", "fleet_read"),
     ("Configure", "Configs", "/configs", "file-json", "rc_config_read"),
     ("Configure", "Protect", "/protect", "shield", "appsec_protect_read"),
-    ("Configure", "Support matrix", "/support", "table", "fleet_read"),
     ("Watch", "Propagation", "/propagation", "timer", "fleet_read"),
     ("Watch", "Audit trail", "/audit", "scroll-text", "audit_logs_read"),
     ("Organisation", "API keys", "/keys", "key-round", "api_keys_read"),
@@ -42,7 +41,8 @@ NAVIGATION: tuple[tuple[str, str, str, str, str], ...] = (
     ("Organisation", "Webhooks", "/webhooks", "webhook", "webhooks_read"),
     ("Organisation", "Settings", "/settings", "settings", "org_management"),
     ("Organisation", "Trust", "/trust", "shield-check", "rc_keys_read"),
-    ("Organisation", "Guide", "/guide", "book-open", "signed_in"),
+    ("Help", "Guide", "/guide", "book-open", "signed_in"),
+    ("Help", "Support matrix", "/support", "table", "fleet_read"),
 )
 
 environment = Environment(
@@ -105,6 +105,7 @@ def page(
         version=__version__,
         done=forms.was_done(request),
         switched_off=_switched_off(tenant) if tenant is not None else "",
+        settings_href="/settings" if principal is not None and is_open("/settings", principal) else "",
     )
     html = environment.get_template(template).render(view=view, frame=frame, now=moment(time.time()).iso)
     answer = Response(html, status_code=status_code, media_type=MediaType.HTML)
@@ -140,6 +141,13 @@ def _switched_off(tenant: Tenant) -> str:
     if organisation.withdrawing_ms is not None:
         return "Remote Configuration is going off: agents are given a state without configs."
     return ""
+
+
+def is_open(path: str, principal: Principal) -> bool:
+    """Whether a page of the navigation, or the first steps, is one that they may open."""
+    needed = {href: permission for _, _, href, _, permission in NAVIGATION} | {"/start": "agent_enroll"}
+    permission = needed.get(path, SIGNED_IN)
+    return permission == SIGNED_IN or principal.may(permission)
 
 
 def has_page(path: str) -> bool:

@@ -379,6 +379,7 @@ class Frame:
         sections: Heading (empty for the first) and its lines; none on a page without navigation.
         done: What the page before did, said once.
         switched_off: Why no agent gets configs now; empty while Remote Configuration is on.
+        settings_href: Where that can be changed, by whom it can be.
     """
 
     title: str
@@ -390,6 +391,7 @@ class Frame:
     version: str
     done: str = ""
     switched_off: str = ""
+    settings_href: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,82 @@
+"""What a page offers somebody is what they may open, and what it tells them is theirs to know."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.support.console import Console, run
+from tests.support.parts import ASM_ON, tracing
+from tests.way.test_config_form import NEW, writer
+from tests.way.test_configs import Pages
+
+
+async def become(it: Console, role: str) -> None:
+    key = it.plane.access.create_application_key(1, user=f"{role}@x.org", role=role, now_ms=it.plane.now_ms())
+    it.headers = {"Authorization": f"Bearer {key}"}
+
+
+def links(page: str) -> set[str]:
+    return set(re.findall(r'href="(/[^"#?]*)', page))
+
+
+def test_home_tells_of_configs_one_may_see_and_of_no_people_where_the_trail_is_not_open(
+    tmp_path: Path,
+) -> None:
+    async def case(it: Console) -> None:
+        await it.put_config("ASM_FEATURES", ASM_ON, name="seen by all")
+        await it.put_config("APM_TRACING", tracing(tracing_sampling_rate=0.5), name="not theirs")
+        assert (await it.ask("POST", "/keys", {"name": "web", "remote_config": True})).status_code == 201
+
+        everything = await Pages(it).get("/")
+        await become(it, "read_only")
+        page = await Pages(it).get("/")
+
+        assert all(words in everything for words in ("seen by all", "not theirs", "Made the API key"))
+        assert "seen by all" in page
+        assert [words for words in ("not theirs", "Made the API key") if words in page] == []
+
+    run(tmp_path, case)
+
+
+def test_the_guide_leads_only_to_pages_one_may_open(tmp_path: Path) -> None:
+    async def case(it: Console) -> None:
+        assert {"/people", "/audit", "/settings"} <= links(await Pages(it).get("/guide/security"))
+
+        await become(it, "read_only")
+
+        pages = links(await Pages(it).get("/guide/how-it-works"))
+        for path in {one for one in pages if one.startswith("/guide/")}:
+            for link in links(await Pages(it).get(path)):
+                if not link.startswith("/static"):
+                    await Pages(it).get(link, status=302 if link == "/guide" else 200)
+
+    run(tmp_path, case)
+
+
+def test_who_may_not_switch_remote_configuration_is_told_that_it_is_off_and_not_led_there(
+    tmp_path: Path,
+) -> None:
+    async def case(it: Console) -> None:
+        await Pages(it).send("/settings/remote-configuration", confirm="main", do="at_once")
+        organisation = it.plane.tenants[1].organisation
+        assert not organisation.remote_config or organisation.withdrawing_ms is not None
+        assert "/settings" in links(await Pages(it).get("/fleet"))
+
+        await become(it, "standard")
+        page = await Pages(it).get("/fleet")
+
+        assert 'class="caution"' in page
+        assert "/settings" not in links(page)
+
+    run(tmp_path, case)
+
+
+def test_a_new_config_without_a_name_is_named_after_what_it_is_and_whom_it_is_for(tmp_path: Path) -> None:
+    async def case(it: Console) -> None:
+        form = await writer(it, NEW + "ASM_FEATURES&service=shop")
+        await form.press("review", p__asm__enabled="true")
+
+        assert "Review: App and API Protection for service shop" in form.text
+
+    run(tmp_path, case)
