@@ -1,4 +1,7 @@
-"""The admin API as one person uses it, through the real application."""
+"""The admin API as one person uses it, through the real application.
+
+Every answer on the way is held against the OpenAPI document.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,18 @@ import httpx
 from sealwire.clock import utc_now
 from sealwire.server.app import build
 from sealwire.server.control_plane import ControlPlane
+from tests.support.documented import undocumented
 from tests.support.parts import dump, running
 from tests.support.simulated_agent import SimulatedAgent
 
 ADMIN = "/api/admin/v1"
+
+
+def _json(reply: httpx.Response) -> Any:
+    try:
+        return reply.json()
+    except ValueError:
+        return None
 
 
 class Console:
@@ -30,7 +41,13 @@ class Console:
     async def ask(self, method: str, path: str, body: Any = None, **more: Any) -> httpx.Response:
         if body is not None:
             more["json"] = body
-        return await self.client.request(method, ADMIN + path, **{"headers": self.headers, **more})
+        reply = await self.client.request(method, ADMIN + path, **{"headers": self.headers, **more})
+        said_nothing_of = undocumented(
+            method, reply.request.url.path, reply.status_code, reply.headers.get("content-type", ""),
+            _json(reply),
+        )  # fmt: skip
+        assert not said_nothing_of, f"{method} {path}: not as in the OpenAPI document: {said_nothing_of}"
+        return reply
 
     async def get(self, path: str) -> Any:
         return self._document(await self.ask("GET", path), 200)
