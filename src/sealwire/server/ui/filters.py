@@ -99,7 +99,7 @@ class Grammar(Generic[T]):
                 if not value:
                     problems.append(Problem("-", "a minus needs something after it"))
                     continue
-                pattern = re.compile(re.escape(value.casefold()).replace(r"\*", ".*"))
+                pattern = _anywhere(value.casefold())
                 terms.append(Term("", (value,), bool(match["minus"]), self._names, frozenset(), (pattern,)))
                 continue
             problem = self._term(name.lower(), value, bool(match["minus"]), terms)
@@ -132,6 +132,15 @@ class Grammar(Generic[T]):
         values = tuple(typed) if asked.values is None else tuple(sorted(exact))
         terms.append(Term(name, values, negated, (asked,), frozenset(exact), tuple(patterns)))
         return None
+
+
+def _anywhere(text: str) -> re.Pattern[str]:
+    """Text with stars, wherever it stands.
+
+    Attack: a pattern of many stars that takes minutes of everybody's time. What ``translate`` makes of stars
+    never goes back over what it has matched.
+    """
+    return re.compile(translate("*" + text.replace("[", "[[]").replace("?", "[?]") + "*"))
 
 
 def _example(asked: Field[T]) -> str:
