@@ -20,13 +20,13 @@ from sealwire.server.explain import DeliveryState
 from sealwire.server.overview import AgentLine, ClientLine, Fleet
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui.client import link_to_config, title_of
-from sealwire.server.ui.live import Fragments, Viewers
+from sealwire.server.ui.live import Fragments, Watcher
 from sealwire.server.ui.render import client_href, dom_id, has_page, macro, moment, page
 from sealwire.server.ui.views import Link, Moment, Status, connection_status, delivery_status
 from sealwire.wire.inventory import Inventory
 
 Asked: TypeAlias = Request[Any, Any, Any]
-Watching: TypeAlias = NamedDependency[Viewers]
+Watching: TypeAlias = NamedDependency[Watcher]
 
 MAX_CLIENTS = 200
 MAX_FILES = 200

@@ -6,14 +6,16 @@ new connection gets everything, so a viewer that was away or paused is right aga
 there is no log to replay and nothing to lose.
 
 A stream ends by itself after ``STREAM_S``; the browser comes back and is asked anew who it is. So a session
-that was revoked sees nothing a minute later. There are at most ``MAX_VIEWERS``; streams end with the server.
+that was revoked sees nothing a minute later. There are at most ``MAX_VIEWERS``, and ``MAX_OF_ONE`` of one
+person, so that nobody takes them all; streams end with the server.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -27,6 +29,7 @@ EVERY_S = 1.0
 BEAT_EVERY_S = 3.0
 STREAM_S = 60.0
 MAX_VIEWERS = 200
+MAX_OF_ONE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +56,41 @@ class Viewers:
 
     def __init__(self, stopping: asyncio.Event) -> None:
         self.count = 0
+        self._of: Counter[str] = Counter()
         self._stopping = stopping
 
-    async def stream(self, screen: Screen) -> Stream:
+    async def stream(self, screen: Screen, whose: str = "") -> Stream:
         """The answer to a viewer, once there is something to show.
+
+        Args:
+            whose: Who is watching.
 
         Raises:
             UnavailableError: There are too many.
             SealwireError: What the screen raised at the first look: there is no such thing here.
         """
-        if self.count >= MAX_VIEWERS or self._stopping.is_set():
-            raise UnavailableError("Too many live pages are open; this one does not update.")
+        self._require_room(whose)
+        first = await screen()
+        self._require_room(whose)  # many may have come meanwhile
         return Stream(
-            self._events(screen, await screen()),
+            self._events(screen, first, whose),
             media_type="text/event-stream",
             headers={"Cache-Control": "private, no-store", "X-Accel-Buffering": "no"},
         )
 
-    async def _events(self, screen: Screen, first: Fragments) -> AsyncIterator[bytes]:
+    def of(self, whose: str) -> Watcher:
+        """The same, for one person."""
+        return Watcher(self, whose)
+
+    def _require_room(self, whose: str) -> None:
+        # Attack: somebody who may only look opens every stream there is.
+        if self.count >= MAX_VIEWERS or self._of[whose] >= MAX_OF_ONE or self._stopping.is_set():
+            raise UnavailableError("Too many live pages are open; this one does not update.")
+
+    async def _events(self, screen: Screen, first: Fragments, whose: str = "") -> AsyncGenerator[bytes, None]:
         loop = asyncio.get_running_loop()
         self.count += 1
+        self._of[whose] += 1
         sent: dict[str, str | Rows] = {}
         ends = loop.time() + STREAM_S
         beat = 0.0
@@ -102,6 +120,21 @@ class Viewers:
                         await self._stopping.wait()
         finally:
             self.count -= 1
+            self._of[whose] -= 1
+            if not self._of[whose]:
+                del self._of[whose]
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """One person who is watching."""
+
+    viewers: Viewers
+    whose: str
+
+    async def stream(self, screen: Screen) -> Stream:
+        """See ``Viewers.stream``."""
+        return await self.viewers.stream(screen, self.whose)
 
 
 def changes(sent: Mapping[str, str | Rows], fragments: Fragments) -> str:

@@ -11,14 +11,15 @@ from litestar.params import FromPath
 from litestar.response import Stream
 
 from sealwire.errors import NotFoundError
+from sealwire.server.access.permissions import Principal
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
 from sealwire.server.ui import client, fleet, home
 from sealwire.server.ui.assets import FOREVER, assets
-from sealwire.server.ui.live import Fragments, Rows, Viewers
+from sealwire.server.ui.live import Fragments, Rows, Viewers, Watcher
 from sealwire.server.ui.render import macro, page
 
 Asked: TypeAlias = Request[Any, Any, Any]
-Watching: TypeAlias = NamedDependency[Viewers]
+Watching: TypeAlias = NamedDependency[Watcher]
 
 
 @get("/", opt={"permission": "fleet_read"}, include_in_schema=False)
@@ -116,10 +117,10 @@ async def static_file(request: Asked, digest: FromPath[str], path: FromPath[str]
     return Response(content, media_type=asset.media_type, headers=headers)
 
 
-async def provide_viewers(state: State) -> Viewers:
+async def provide_viewers(state: State, principal: NamedDependency[Principal]) -> Watcher:
     """Who is watching, on this server."""
     viewers: Viewers = state.viewers
-    return viewers
+    return viewers.of(f"{principal.org_id} {principal.user_id or principal.user}")
 
 
 HANDLERS = [show_home, live_home, show_fleet, live_fleet, show_client, live_client]
