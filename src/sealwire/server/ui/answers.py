@@ -45,6 +45,9 @@ async def add_headers(message: Message, scope: Scope) -> None:
     headers = MutableScopeHeaders.from_message(message)
     if _is_machine(scope["path"]):
         headers["X-Content-Type-Options"] = "nosniff"
+        # Attack: a cache on the way keeps an answer that a key in a header of ours got; it does not know it.
+        if "cache-control" not in headers:
+            headers["Cache-Control"] = "no-store"
         return
     for name, value in HEADERS.items():
         headers[name] = value
