@@ -413,8 +413,8 @@ class Webhooks:
             raise InvalidChangeError(f"The name {host} was not found.") from error
         for *_, sockaddr in found:
             address = ipaddress.ip_address(str(sockaddr[0]).partition("%")[0])
-            mapped = getattr(address, "ipv4_mapped", None) or address
-            if mapped.is_global and not mapped.is_multicast:
+            mapped = _carried(address)
+            if mapped.is_global and not (mapped.is_multicast or mapped.is_reserved):
                 return str(address)
             if any(mapped.version == network.version and mapped in network for network in self._allowed):
                 return str(address)
@@ -432,6 +432,20 @@ def sign(secret: bytes, message_id: str, at: int, body: bytes) -> str:
     """The signature of a call, as Standard Webhooks defines it."""
     signed = b".".join((message_id.encode(), str(at).encode(), body))
     return "v1," + base64.b64encode(hmac.digest(secret, signed, hashlib.sha256)).decode()
+
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+def _carried(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The IPv4 address that an IPv6 address leads to, where it does; else the address itself."""
+    if not isinstance(address, ipaddress.IPv6Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
 
 
 def _shown(secret: bytes) -> str:
@@ -457,6 +471,9 @@ def _check(name: str, url: str, events: Iterable[str]) -> None:
 
 def _url_problems(url: str) -> list[Problem]:
     wrong = "a full address such as https://chat.example.org/hooks/abc"
+    # Attack: an address that cannot be put into a request, and stops every other call.
+    if not url.isascii():
+        return [Problem("$.url", "ASCII only: names in their xn-- form, the rest with %")]
     if len(url) > MAX_URL_CHARS or any(ord(character) <= 32 for character in url):
         return [Problem("$.url", f"{wrong}, at most {MAX_URL_CHARS} characters, without spaces")]
     try:
