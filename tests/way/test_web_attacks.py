@@ -358,17 +358,23 @@ def test_a_client_shows_no_config_of_a_product_one_may_not_read(tmp_path: Path) 
             await it.poll(agent)
             agent.apply(now=utc_now())
         await it.plane.tenants[1].observer.flush()
-        looker = await person(it, "look@example.org", role("read_only"))
+        half = {"name": "Half", "permissions": ["fleet_read", "apm_remote_configuration_read"]}
+        half_role = role((await it.post("/roles", half))["id"])
+        lookers = [
+            await person(it, "look@example.org", role("read_only")),
+            await person(it, "half@example.org", half_role),  # of the product, but no configs at all
+        ]
         worker = await person(it, "work@example.org", role("standard"))
 
         for path in ("/fleet/clients/c1", f"{ADMIN}/clients/c1", f"{ADMIN}/clients"):
             seen = (await worker.http.get(path)).text
             assert config["id"] in seen, path
-            hidden = await looker.http.get(path)
-            assert hidden.status_code == 200
-            assert config["id"] not in hidden.text, path
-            assert "sampling-secret" not in hidden.text, path
-            assert "0.125" not in hidden.text, path
+            for looker in lookers:
+                hidden = await looker.http.get(path)
+                assert hidden.status_code == 200
+                assert config["id"] not in hidden.text, path
+                assert "sampling-secret" not in hidden.text, path
+                assert "0.125" not in hidden.text, path
 
     run(tmp_path, case)
 

@@ -42,6 +42,8 @@ SWITCHED_OFF = (
 
 def readable_products(principal: Principal) -> tuple[str, ...]:
     """Products whose configs somebody may see."""
+    if not principal.may(READ):
+        return ()
     return tuple(name for name, product in PRODUCTS.items() if principal.may(product.reads))
 
 
