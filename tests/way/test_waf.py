@@ -309,6 +309,54 @@ def test_rules_that_end_the_engine_end_nothing_else() -> None:
 
 
 @needs_engine
+def test_requests_whose_turn_comes_after_the_time_is_over_are_not_tried() -> None:
+    worker = waf_worker.Worker(waf.library_file(), None)
+    job = {
+        "documents": {"ASM/x": raw({"custom_rules": [a_rule()]}).decode()},
+        "bundled": False,
+        "budget_ms": 10,
+    }
+    told = {QUERY: {"q": ["shoes"]}}
+
+    in_time = worker.do(job | {"requests": [told], "seconds": 10})
+    late = worker.do(job | {"requests": [told], "seconds": -1})
+
+    assert [one["problem"] for one in in_time["verdicts"]] == [""]
+    assert [one["problem"][:10] for one in late["verdicts"]] == ["Not tried:"]
+
+
+@needs_engine
+def test_a_worker_keeps_few_sets_of_rules() -> None:
+    worker = waf_worker.Worker(waf.library_file(), None)
+    for number in range(10):
+        text = raw({"custom_rules": [a_rule(f"r{number}")]}).decode()
+        worker.do({"documents": {"ASM/x": text}, "bundled": False, "requests": [], "seconds": 1})
+
+    assert len(worker._kept) == waf_worker.KEPT_RULES
+
+
+@needs_engine
+@pytest.mark.skipif(sys.platform != "linux", reason="limits are read from /proc, which Linux has")
+def test_a_worker_may_hold_little() -> None:
+    async def case(box: WafBox) -> None:
+        await tried(box, BENIGN)
+        (worker,) = box._idle
+        limits = {
+            line[:26].strip(): line[26:].split()
+            for line in Path(f"/proc/{worker.process.pid}/limits").read_text().splitlines()
+        }
+
+        assert limits["Max address space"][0] == str(waf_worker.MAX_MEMORY_BYTES)
+        assert limits["Max core file size"][:2] == ["0", "0"]
+        assert limits["Max file size"][:2] == ["0", "0"]
+        assert int(limits["Max cpu time"][0]) <= waf_worker.MAX_JOB_CPU_S + 1
+        environment = Path(f"/proc/{worker.process.pid}/environ").read_text()
+        assert {one.partition("=")[0] for one in environment.split("\0") if one} == {"PYTHONPATH", "LC_ALL"}
+
+    in_box(case)
+
+
+@needs_engine
 def test_a_worker_that_hangs_is_killed_and_another_one_comes() -> None:
     async def case(box: WafBox) -> None:
         assert await box.version()
@@ -532,6 +580,21 @@ def test_rules_are_checked_with_the_engines_words(tmp_path: Path) -> None:
         assert [one["path"] for one in first["problems"]] == ["$.custom_rules[1]"]
         assert "unknown operator: 'nope'" in first["problems"][0]["message"]
         assert "duplicate rule" in second["problems"][0]["message"]
+
+    run(tmp_path, case)
+
+
+@needs_engine
+def test_the_check_of_a_config_has_the_engines_words_too(tmp_path: Path) -> None:
+    async def case(it: Console) -> None:
+        payload = {"custom_rules": [with_regex("large", "(a{1,100}){1,100}")]}
+
+        found = await it.post("/configs:check", {"product": "ASM", "payload": payload}, status=200)
+
+        assert found["problems"] == []
+        (warning,) = [one for one in found["warnings"] if "engine says" in one["message"]]
+        assert warning["path"] == "$.custom_rules[0]"
+        assert "invalid regular expression: {1,100}" in warning["message"]
 
     run(tmp_path, case)
 

@@ -84,24 +84,26 @@ def memory_bytes() -> int:
     return pages * resource.getpagesize()
 
 
-def _limit(what: int, most: int) -> None:
-    """Set a limit, or the lower one that is in force."""
-    _, hard = resource.getrlimit(what)
-    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    with contextlib.suppress(ValueError, OSError):  # not every system knows every limit
-        resource.setrlimit(what, (most, hard))
-
-
 def confine() -> None:
-    """Give up what the engine does not need."""
-    _limit(resource.RLIMIT_AS, MAX_MEMORY_BYTES)
-    _limit(resource.RLIMIT_CORE, 0)  # a core would hold the requests that people pasted
-    _limit(resource.RLIMIT_FSIZE, 0)
+    """Give up for good what the engine does not need."""
+    for what, most in (
+        (resource.RLIMIT_AS, MAX_MEMORY_BYTES),
+        (resource.RLIMIT_CORE, 0),  # a core would hold the requests that people pasted
+        (resource.RLIMIT_FSIZE, 0),
+    ):
+        _, hard = resource.getrlimit(what)
+        least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        with contextlib.suppress(ValueError, OSError):  # not every system knows every limit
+            resource.setrlimit(what, (least, least))
 
 
 def _begin_job() -> None:
+    """Some time of the processor, counted from now."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + MAX_JOB_CPU_S)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    most = int(used.ru_utime + used.ru_stime) + MAX_JOB_CPU_S
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CPU, (most, hard))
 
 
 def serve(jobs: BinaryIO, answers: BinaryIO, worker: Worker) -> None:

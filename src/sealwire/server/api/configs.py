@@ -30,6 +30,7 @@ from sealwire.server.targeting import Targeting
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui.tables import read_place, write_place
 from sealwire.server.uptake import NOBODY, Uptake
+from sealwire.server.waf_box import waf_findings
 
 _MISSING = msgspec.UNSET
 MAX_PAGE = 1000
@@ -479,6 +480,7 @@ async def check_config(
             "permitted": None,
         }
     payload = orjson.loads(draft.payload)
+    said = await waf_findings(plane.waf, draft.product.name, payload, raw=draft.payload)
     found = await reach.live_reach(
         tenant, draft.product, draft.targeting, payload=payload, config_id=data.config_id
     )
@@ -489,6 +491,7 @@ async def check_config(
         "problems": [],
         "warnings": [
             *shapes.problems(draft.warnings),
+            *shapes.problems((*said.problems, *said.warnings)),
             *(
                 shapes.ProblemAt(path="$.targeting", message=caution.words)
                 for caution in found.cautions
