@@ -89,6 +89,9 @@ def test_every_route_of_the_contract_is_there_and_declares_its_permission() -> N
 def test_every_route_wants_a_key_before_it_reads_anything(tmp_path: Path, headers: Any) -> None:
     async def case(it: Console) -> None:
         it.headers = headers
+        # The first use of an unknown key is audited within a second, the others once a minute.
+        await it.ask("GET", "/whoami")
+        await asyncio.to_thread(it.plane.trail.refusals.flush)
         for method, path, _ in admin_routes():
             concrete = path.removeprefix(ADMIN).replace("{config_id:str}", "0" * 16)
             concrete = concrete.replace("{key_id:str}", "0" * 12).replace("{command:str}", "director:rotate")
@@ -671,3 +674,31 @@ def test_what_nobody_foresaw_says_nothing_of_itself(
 
     run(tmp_path, case)
     assert "request failed" in capsys.readouterr().out
+
+
+def test_a_body_that_is_no_utf_8_is_not_understood(tmp_path: Path) -> None:
+    async def case(it: Console) -> None:
+        for body in (b'{"name":"\xff"}', b'{"name":"\xed\xa0\x80"}'):
+            told = await it.refused(
+                "POST", "/keys", status=400, content=body,
+                headers={**it.headers, "Content-Type": "application/json"},
+            )  # fmt: skip
+            assert told["detail"]
+
+    run(tmp_path, case)
+
+
+def test_a_revision_that_no_database_can_hold_is_not_valid(tmp_path: Path) -> None:
+    async def case(it: Console) -> None:
+        config = await it.put_config("ASM_FEATURES", ASM_ON)
+        await it.published()
+        huge = 2**63
+        for method, path, body in (
+            ("PUT", f"/configs/{config['id']}", {"expected_revision": huge}),
+            ("DELETE", f"/configs/{config['id']}?expected_revision={huge}", None),
+            ("DELETE", f"/roles/none?expected_revision={huge}", None),
+        ):
+            told = await it.refused(method, path, body, status=422)
+            assert "$.expected_revision" in problems(told)
+
+    run(tmp_path, case)
