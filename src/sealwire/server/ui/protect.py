@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from litestar import Request, Response, get, post
 from litestar.response import Redirect, Stream
 
-from sealwire.errors import InvalidChangeError, NotFoundError
+from sealwire.errors import InvalidChangeError, NotFoundError, NotPermittedError
 from sealwire.products import PRODUCTS
 from sealwire.server import protected, reach
 from sealwire.server.access import Principal
@@ -53,6 +53,7 @@ MINIMUM: tuple[tuple[str, str], ...] = tuple(
     if feature.name == "asm_activation"
     for language, minimum in feature.minimum.items()
 )
+_TO_BLOCK = ("appsec_protect_write", "rc_config_publish")
 _MAX_SERVICES = 200
 
 
@@ -240,7 +241,7 @@ async def _view(
         found, _columns(), identity=_identity, path="/protect", query=given, default_sort="-created"
     )
     uptakes = tenant.uptakes.of(fleet)
-    may_block = principal.may("appsec_protect_write") and principal.may("rc_config_publish")
+    may_block = all(principal.may(permission) for permission in _TO_BLOCK)
     on = sum(row.wanted > 0 for row in services)
     return ProtectPage(
         services=tuple(services[:_MAX_SERVICES]),
@@ -248,7 +249,12 @@ async def _view(
         may_switch=principal.may("appsec_activation_write"),
         headings=shown.headings,
         rows=tuple(
-            _entry_row(one, uptakes.get(one.config.config_id, NOBODY), may_block) for one in shown.rows
+            _entry_row(
+                one,
+                uptakes.get(one.config.config_id, NOBODY),
+                may_block and _reaches(principal, one.targeting),
+            )
+            for one in shown.rows
         ),
         shown=len(found),
         total=len(listed),
@@ -344,6 +350,13 @@ def _status(one: Service) -> Status:
             "Not from here", "mute", "ban", "It sets DD_APPSEC_ENABLED, or its tracer is too old to ask."
         )
     return Status("Off", "mute", "shield-off")
+
+
+def _reaches(principal: Principal, target: Targeting) -> bool:
+    """Whether they may block and unblock for everything that is aimed at."""
+    return all(
+        principal.may_change(permission, services=target.service, envs=target.env) for permission in _TO_BLOCK
+    )
 
 
 def _entry_row(one: Listed, uptake: Uptake, may_block: bool) -> EntryRow:
@@ -460,7 +473,16 @@ def _is_alone(tenant: Tenant, target: Targeting) -> bool:
 @get("/protect/block", opt=BLOCK, include_in_schema=False)
 async def show_block(request: Asked, principal: Asker, tenant: OwnTenant) -> Response[str]:
     """The form to block addresses or users."""
-    return await _block_page(request, principal, tenant, Form(_query(request)))
+    form = Form(_query(request))
+    if not form.all("service") and not form.all("env") and not _reaches(principal, Targeting()):
+        form = Form({**form.fields, **_own(principal)})
+    return await _block_page(request, principal, tenant, form)
+
+
+def _own(principal: Principal) -> dict[str, list[str]]:
+    """What somebody may block for who may not for everything: the services and environments of a role."""
+    grant = next((one for one in principal.grants if set(_TO_BLOCK) <= one.role.permissions), None)
+    return {} if grant is None else {"service": sorted(grant.services), "env": sorted(grant.envs)}
 
 
 @post("/protect/block", opt=BLOCK, status_code=200, include_in_schema=False)
@@ -496,6 +518,8 @@ async def block(request: Asked, principal: Asker, tenant: OwnTenant, plane: Plan
             )
             wrong.setdefault("reason" if name == "comment" else name, problem.message)
         return await _block_page(request, principal, tenant, form, wrong=wrong or {"values": error.public})
+    except NotPermittedError as error:
+        return await _block_page(request, principal, tenant, form, wrong={"service": error.public})
     return _went(form, outcome)
 
 
