@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.support.console import Console, run
 from tests.support.parts import ASM_ON, tracing
 from tests.way.test_config_form import NEW, writer
-from tests.way.test_configs import Pages
+from tests.way.test_configs import Pages, somebody
 
 
 async def become(it: Console, role: str) -> None:
@@ -78,5 +78,41 @@ def test_a_new_config_without_a_name_is_named_after_what_it_is_and_whom_it_is_fo
         await form.press("review", p__asm__enabled="true")
 
         assert "Review: App and API Protection for service shop" in form.text
+
+    run(tmp_path, case)
+
+
+def test_who_may_block_for_one_service_is_offered_no_more_and_loses_nothing_typed(tmp_path: Path) -> None:
+    async def case(it: Console) -> None:
+        await Pages(it).send("/protect/block", kind="ip", values="203.0.113.7", span="1h")
+        await Pages(it).send("/protect/block", kind="ip", values="203.0.113.8", span="1h", service="cart")
+        may = ("appsec_protect_read", "appsec_protect_write", "rc_config_read", "rc_config_publish")
+        pages = Pages(somebody(it, *may, services=frozenset({"cart"})))
+
+        page = await pages.get("/protect")
+        form = await pages.get("/protect/block")
+        beyond = await pages.send("/protect/block", kind="ip", values="203.0.113.9", span="1h")
+
+        assert len(re.findall(r"<button type=\"submit\">Unblock", page)) == 1
+        assert len(re.findall(r'href="/protect/block\?kind', page)) == 1
+        assert re.search(r'name="service"[^>]* value="cart"', form)
+        assert beyond.status_code == 422
+        assert "203.0.113.9</textarea>" in beyond.text
+        assert "for service cart only" in beyond.text
+
+    run(tmp_path, case)
+
+
+def test_a_word_on_what_was_not_done_does_not_look_like_success(tmp_path: Path) -> None:
+    async def case(it: Console) -> None:
+        hook = {"name": "chat", "url": "http://127.0.0.1:9/", "events": ["config.failing"]}
+        made = (await it.ask("POST", "/webhooks", hook)).json()
+        hook_id = made["id"]
+        await Pages(it).send(f"/webhooks/{hook_id}/test")
+
+        page = await Pages(it).get(f"/webhooks/{hook_id}")
+
+        assert '<p class="done wrong" role="alert">' in page
+        assert "The test was not taken" in page
 
     run(tmp_path, case)

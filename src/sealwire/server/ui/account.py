@@ -145,7 +145,7 @@ async def show_second_factor(
 ) -> Response[Any]:
     """Set a second factor up; looking at this changes nothing."""
     if (await plane.accounts.user(principal)).has_second_factor:
-        return forms.went("/account", "You have a second factor. Remove it first, to set up another.")
+        return forms.did_not("/account", "You have a second factor. Remove it first, to set up another.")
     enrolment = await plane.accounts.begin_second_factor(principal, now_ms=plane.now_ms())
     return _set_up_page(request, principal, tenant, enrolment)
 
@@ -163,7 +163,7 @@ async def confirm_second_factor(
         enrolment = await plane.accounts.same_second_factor(principal, ticket, now_ms=now_ms)
         return _set_up_page(request, principal, tenant, enrolment, error.public)
     except ConflictError as error:
-        return forms.went("/account", error.public)
+        return forms.did_not("/account", error.public)
     return _codes_page(request, principal, tenant, CodesPage(codes, fresh=True))
 
 
@@ -183,7 +183,7 @@ async def remove_second_factor(
             request, principal, tenant, plane, wrong={"remove_password": error.public}, open_form="remove"
         )
     except NotFoundError as error:
-        return forms.went("/account", error.public)
+        return forms.did_not("/account", error.public)
     return forms.went("/account", "Removed the second factor. Your password alone signs you in.")
 
 
@@ -202,7 +202,7 @@ async def new_recovery_codes(
             request, principal, tenant, plane, wrong={"codes_password": error.public}, open_form="codes"
         )
     except ConflictError as error:
-        return forms.went("/account", error.public)
+        return forms.did_not("/account", error.public)
     return _codes_page(request, principal, tenant, CodesPage(codes, fresh=False))
 
 
@@ -213,7 +213,7 @@ async def end_session(session_id: FromPath[str], principal: Asker, plane: Plane)
     try:
         await asyncio.to_thread(plane.sessions.end_one, principal, session_id, now_ms=plane.now_ms())
     except NotFoundError as error:
-        return forms.went("/account", error.public)
+        return forms.did_not("/account", error.public)
     if session_id == principal.session_id:
         return forms.went("/sign-in")
     return forms.went("/account", "Signed out there.")

@@ -178,7 +178,7 @@ async def verify(tenant: OwnTenant, plane: Plane) -> Redirect:
     try:
         checked = await asyncio.to_thread(plane.trail.verify, tenant.organisation.org_id)
     except UnavailableError as error:
-        return forms.went("/audit", error.public)
+        return forms.did_not("/audit", error.public)
     if checked.verdict.found is not None:
         return forms.went("/audit")
     return forms.went("/audit", f"{checked.verdict.events} events are as they were written.")

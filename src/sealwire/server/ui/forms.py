@@ -23,6 +23,7 @@ MAX_FIELDS = 2000
 DONE_COOKIE = "sealwire_done"
 DONE_S = 30
 MAX_DONE_CHARS = 300
+NOT_DONE = "! "  # before a word on what was not done: shown as such
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,11 @@ def went(path: str, done: str = "") -> Redirect:
     if done:
         said.value = quote(done[:MAX_DONE_CHARS], safe=" ")
     return Redirect(path, status_code=303, cookies=[said] if done else [])
+
+
+def did_not(path: str, why: str) -> Redirect:
+    """Go back to a page of ours, which says once why nothing came of it."""
+    return went(path, NOT_DONE + why)
 
 
 def was_done(request: Request[Any, Any, Any]) -> str:

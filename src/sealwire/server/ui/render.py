@@ -103,7 +103,8 @@ def page(
         role=principal.role if principal is not None else "",
         organisation=tenant.organisation.name if tenant is not None else "",
         version=__version__,
-        done=forms.was_done(request),
+        done=(said := forms.was_done(request)).removeprefix(forms.NOT_DONE),
+        went_wrong=said.startswith(forms.NOT_DONE),
         switched_off=_switched_off(tenant) if tenant is not None else "",
         settings_href="/settings" if principal is not None and is_open("/settings", principal) else "",
     )

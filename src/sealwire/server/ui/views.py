@@ -377,7 +377,7 @@ class Frame:
 
     Attributes:
         sections: Heading (empty for the first) and its lines; none on a page without navigation.
-        done: What the page before did, said once.
+        done: What the page before did, said once; with ``went_wrong`` why nothing came of it.
         switched_off: Why no agent gets configs now; empty while Remote Configuration is on.
         settings_href: Where that can be changed, by whom it can be.
     """
@@ -390,6 +390,7 @@ class Frame:
     organisation: str
     version: str
     done: str = ""
+    went_wrong: bool = False
     switched_off: str = ""
     settings_href: str = ""
 

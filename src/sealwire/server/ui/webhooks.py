@@ -182,8 +182,9 @@ async def change_webhook(
 async def test_webhook(webhook_id: FromPath[str], tenant: OwnTenant) -> Redirect:
     """Call a webhook now."""
     call = await tenant.webhooks.test(webhook_id)
-    told = "The test was taken." if not call.error else f"The test was not taken: {call.error}"
-    return forms.went(f"/webhooks/{webhook_id}", told)
+    if call.error:
+        return forms.did_not(f"/webhooks/{webhook_id}", f"The test was not taken: {call.error}")
+    return forms.went(f"/webhooks/{webhook_id}", "The test was taken.")
 
 
 @post("/webhooks/{webhook_id:str}/secret", opt=WRITE, status_code=200, include_in_schema=False)

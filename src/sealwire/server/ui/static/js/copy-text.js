@@ -13,7 +13,7 @@ class CopyText extends HTMLElement {
   async copy() {
     const source = document.getElementById(this.getAttribute("from") ?? "");
     try {
-      await navigator.clipboard.writeText(source?.textContent?.trim() ?? "");
+      await navigator.clipboard.writeText(source?.innerText.trim() ?? "");
       this.said.textContent = "Copied";
     } catch {
       this.said.textContent = "Not copied: select it and copy it yourself";
