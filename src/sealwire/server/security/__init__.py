@@ -1,0 +1,1 @@
+"""Attacks as they are seen: security traces, detection rules, signals."""
