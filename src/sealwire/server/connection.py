@@ -101,8 +101,14 @@ def client_standing(
     client_error: str = "",
     remote_config: bool = True,
     barred: Standing | None = None,
+    known_for_s: float = math.inf,
 ) -> Standing:
-    """The state of one tracer; ``barred`` is what keeps its agent from asking."""
+    """The state of one tracer.
+
+    Args:
+        barred: What keeps its agent from asking.
+        known_for_s: Since it was first seen: what was saved before is not late with one that has just come.
+    """
     failed: list[FileState] = []
     pending: list[FileState] = []
     for file in files:
@@ -127,7 +133,7 @@ def client_standing(
     if pending:
         oldest_s = now_s - min(file.saved_ms for file in pending) / 1000
         products = ", ".join(sorted({file.product for file in pending}))
-        return Standing(Connection.PENDING, products, late=oldest_s > PENDING_TOO_LONG_S)
+        return Standing(Connection.PENDING, products, late=min(oldest_s, known_for_s) > PENDING_TOO_LONG_S)
     return CONNECTED
 
 

@@ -412,6 +412,7 @@ class Overview:
                 client_error=row.error,
                 remote_config=remote_config,
                 barred=place.barred,
+                known_for_s=now_s - row.first_seen_ms / 1000,
             )
         kept.line_lasts = lasts
         kept.line = ClientLine(

@@ -89,6 +89,13 @@ def test_a_pending_one_is_late_after_five_minutes() -> None:
     assert (connection_status(soon).tone, connection_status(late).tone) == ("wait", "bad")
 
 
+def test_who_has_just_come_is_not_late_with_what_was_saved_long_before() -> None:
+    old = file(DeliveryState.BEHIND, saved_s=NOW - 86400)
+
+    assert not standing(old, known_for_s=20).late
+    assert standing(old, known_for_s=301).late
+
+
 def test_every_state_has_a_word_and_all_but_one_a_remedy() -> None:
     for state in Connection:
         status = connection_status(Standing(state))
