@@ -32,8 +32,8 @@ def _attack(number: int, ip: str) -> SecurityTrace:
     return SecurityTrace(
         trace_id=f"{number:032x}", span_id=f"{number:016x}", ts=NOW + number / 1000, service="shop",
         actor_ip=ip, activities=(f"attack_attempt.{kind}",), rule_ids=(f"crs-{kind}",), rule_types=(kind,),
-        tools=("Arachni",) if kind == "attack_tool" else (), method="GET", target=f"/{number % 100}", status=200,
-        user_agent=f"agent {number % 7}", fp_header="hdr-1", fp_network="net-1",
+        tools=("Arachni",) if kind == "attack_tool" else (), method="GET", target=f"/{number % 100}",
+        user_agent=f"agent {number % 7}", status=200, fp_header="hdr-1", fp_network="net-1",
     )  # fmt: skip
 
 

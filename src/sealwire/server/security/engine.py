@@ -294,7 +294,7 @@ class Engine:
             What nobody has been told: signals that were not among the restored ones.
         """
         changes: list[Change] = []
-        for row in sorted(rows, key=lambda row: row.ts):
+        for row in sorted(rows, key=lambda row: (row.ts, row.trace_id)):
             changes += self.insert(row, now=row.ts)
         return changes
 

@@ -182,7 +182,9 @@ class _Checker:
                 self.wrong(f"{path}.name", "Another query has this name.")
             text = item.get("query", "")
             try:
-                node = parse(text if isinstance(text, str) else "\0")
+                if not isinstance(text, str):
+                    raise QueryError(0, "A text was expected.")
+                node = parse(text)
             except QueryError as error:
                 self.wrong(f"{path}.query", error.public)
                 continue
@@ -191,9 +193,7 @@ class _Checker:
                 grouped = group_by
             elif group_by != grouped:
                 self.wrong(f"{path}.groupByFields", "All queries of a rule have the same.")
-            found.append(
-                Query(name, str(text), compiled(node), self.distinct(item, path), activities_of(node))
-            )
+            found.append(Query(name, text, compiled(node), self.distinct(item, path), activities_of(node)))
         return tuple(found), grouped or ()
 
     def distinct(self, item: Mapping[str, Any], path: str) -> Facet | None:
