@@ -83,7 +83,7 @@ def concerns(
         *_alarms(alarms),
         *_failing_configs(publisher, fleet.clients),
         *_agents(fleet),
-        *_clients(fleet),
+        *_clients(fleet, organisation),
         *_roots(publisher, organisation, now),
         *_signatures(publisher, now),
     )
@@ -130,7 +130,7 @@ def _agents(fleet: Fleet) -> Iterator[Concern]:
             )  # fmt: skip
 
 
-def _clients(fleet: Fleet) -> Iterator[Concern]:
+def _clients(fleet: Fleet, organisation: rows.Organisation) -> Iterator[Concern]:
     late = sum(line.standing.late for line in fleet.clients)
     if late:
         yield Concern(
@@ -144,7 +144,8 @@ def _clients(fleet: Fleet) -> Iterator[Concern]:
         (Kind.CLIENTS_UNSUPPORTED, Connection.UNSUPPORTED, "too old for a config aimed at them",
          "Upgrade their tracers."),
         (Kind.CLIENTS_UNAUTHORIZED, Connection.UNAUTHORIZED, "not allowed to use Remote Configuration",
-         "See API keys."),
+         "Give the API key of their agents the Remote Configuration scope." if organisation.remote_config
+         else "It is off for the whole organisation: switch it on in Settings."),
     ):  # fmt: skip
         count = fleet.client_states.get(state, 0)
         if count:
@@ -164,7 +165,7 @@ def _roots(publisher: Publisher, organisation: rows.Organisation, now: datetime)
             yield Concern(
                 Kind.ROLE_EXPIRING,
                 f"{name} root",
-                f"The {name} root expires in {days} days",
+                f"The {name} root expires in {days} day{'' if days == 1 else 's'}",
                 "It is renewed by itself."
                 if organisation.roots_on_server
                 else "Its holders must sign the next one, or every agent stops.",

@@ -12,6 +12,7 @@ from litestar.params import FromPath
 from litestar.response import Redirect, Stream
 
 from sealwire.errors import ConflictError, InvalidChangeError, NotFoundError
+from sealwire.products import wording
 from sealwire.server.access import Principal
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
 from sealwire.server.api.keys import by_their_key
@@ -199,7 +200,8 @@ async def _keys_view(tenant: Tenant, plane: ControlPlane, principal: Principal) 
         )
     revoked = sum(row.revoked_ms is not None for row in switches.keys)
     live = len(found) - revoked
-    summary = f"{live} live API keys, {sum(row.agents for row in found)} agents use them."
+    agents = wording.counted(sum(row.agents for row in found), "agent")
+    summary = f"API keys that are live: {live}; used by {agents}."
     return KeysPage(tuple(found), live, revoked, principal.may("api_keys_write"), summary)
 
 
@@ -238,7 +240,7 @@ async def _key_view(
         switched_on=organisation.remote_config and organisation.withdrawing_ms is None,
         new_name=row.name if new_name is None else new_name,
         wrong=wrong,
-        summary=f"{asking} agents use this key."
+        summary=f"Used by {wording.counted(asking, 'agent')}."
         if progress is None
         else f"{progress.fetched} of {progress.agents} agents hold nothing any more.",
         live_href=f"/live/keys/{row.key_id}",

@@ -132,7 +132,7 @@ async def _view(
         more_holding=max(0, len(holding) - NAMED),
         wrong=wrong or {},
         problem=problem,
-        summary=f"Remote Configuration: {status.word}. {status.detail or f'{asking} agents ask.'}",
+        summary=f"Remote Configuration: {status.word}. {status.detail or f'Agents that ask: {asking}.'}",
     )
 
 
