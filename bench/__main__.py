@@ -10,7 +10,7 @@ import argparse
 import functools
 import json
 
-from bench import acknowledged, agent_idle, latency, pages, polls, publish, verify
+from bench import acknowledged, agent_idle, latency, pages, polls, publish, signals, traces, verify
 from bench.harness import RESULTS
 
 BENCHMARKS = {
@@ -20,6 +20,8 @@ BENCHMARKS = {
     "latency": functools.partial(latency.run, changes=120, new_clients=20, go_changes=10),
     "acknowledged": functools.partial(acknowledged.run, changes=25),
     "agent_idle": functools.partial(agent_idle.run, seconds=61),
+    "traces": functools.partial(traces.run, rounds=7),
+    "signals": functools.partial(signals.run, rounds=3, count=100_000),
     "pages": functools.partial(pages.run, seconds=60, rounds=7),
 }
 

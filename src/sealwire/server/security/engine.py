@@ -229,6 +229,7 @@ class Engine:
         self._seen: tuple[set[int], set[int]] = (set(), set())
         self._of_activity: dict[str, tuple[_Watch, ...]] = {}
         self._of_any: tuple[_Watch, ...] = ()
+        self._fullest: _Watch | None = None  # as of the last look
         self.set_rules(rules)
 
     @property
@@ -267,6 +268,7 @@ class Engine:
                 signal.closed_at, signal.closed_because = signal.last_seen, "its rule is switched off"
                 self._changed[signal.id] = signal
         self._watches = watches
+        self._fullest = None
         self._values = sum(group.held for watch in watches.values() for group in watch.groups.values())
         self._groups = sum(len(watch.groups) for watch in watches.values())
         self._waiting = sum(
@@ -518,7 +520,9 @@ class Engine:
 
     def _evict(self) -> None:
         """Make room. Attack: addresses that change with every request."""
-        watch = max(self._watches.values(), key=lambda watch: len(watch.groups))
+        watch = self._fullest
+        if watch is None or not watch.groups or self.counters.evicted % 64 == 0:
+            watch = self._fullest = max(self._watches.values(), key=lambda watch: len(watch.groups))
         self._drop(watch, next(iter(watch.groups)))
         self.counters.evicted += 1
 
