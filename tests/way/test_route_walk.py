@@ -23,14 +23,12 @@ from sealwire.server.api import admin
 from sealwire.server.app import build
 from sealwire.server.ui.router import router as pages
 from tests.support.console import Console, console
-from tests.support.parts import ASM_ON, dump
+from tests.support.parts import ASM_ON, NOTED, dump
 from tests.support.simulated_agent import tracer
 from tests.way.routes import API, OF_BROWSERS, PAGES, SAME, WHO
 
 LADDER = {"r": ("read_only", "standard", "admin"), "s": ("standard", "admin"), "a": ("admin",)}
 MARK = "walk-mark"  # in every name of the first organisation: what of it another one must never see
-#: Tables that anybody's request may add to: what was refused is audited, and a key notes its use.
-MAY_GROW = ("audit_events", "audit_heads", "application_keys", "alarms")
 
 
 @dataclass(slots=True)
@@ -242,7 +240,7 @@ def test_another_organisation_s_administrator_finds_nothing_of_ours(tmp_path: Pa
 
 def without(tables: Mapping[str, Any]) -> dict[str, Any]:
     """The tables without those that any request may add to."""
-    return {name: rows for name, rows in tables.items() if name not in MAY_GROW}
+    return {name: rows for name, rows in tables.items() if name not in NOTED}
 
 
 def of_the_first(tables: Mapping[str, Any]) -> list[bytes]:
