@@ -97,7 +97,9 @@ def _read(name: str, text: str) -> GuidePage:
                 child.attrSet("href", f"/guide/{to_page[1]}{to_page[2] or ''}")
     first = next((place for place, token in enumerate(tokens) if token.type == "heading_close"), -1)
     body = tokens[first + 1 :] if tokens and tokens[0].tag == "h1" else tokens
-    return GuidePage(name, title, Markup(reader.renderer.render(body, reader.options, {})), tuple(sections))
+    html = str(reader.renderer.render(body, reader.options, {}))
+    html = html.replace("<pre>", '<pre tabindex="0">')  # long lines are scrolled to by keyboard as well
+    return GuidePage(name, title, Markup(html), tuple(sections))
 
 
 def _for_them(guide: GuidePage, principal: Principal) -> GuidePage:
