@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         case ["help", *rest]:
             return main([*rest, "--help"])
         case ["audit", "verify", *rest]:  # where the database is, or with nothing but an export
-            return _run("sealwire.server.audit_verify", rest, name="audit verify", extra="server")
+            return _run("sealwire.server.audit.verify", rest, name="audit verify", extra="server")
         case [name, *rest] if name in _ACTORS:
             module, extra, before = _ACTORS[name]
             return _run(module, [*before, *rest], name=name, extra=extra)

@@ -16,7 +16,7 @@ from sealwire.clock import utc_now
 from sealwire.products import ClientFacts
 from sealwire.server import organisation as organisations
 from sealwire.server.access import Access
-from sealwire.server.author import Author
+from sealwire.server.authoring.author import Author
 from sealwire.server.control_plane import ControlPlane
 from sealwire.server.keyring import Keyring
 from sealwire.server.publish import Bundle, Demand, Publisher

@@ -12,7 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from sealwire.__main__ import main
-from sealwire.server import audit, chain
+from sealwire.server import audit
+from sealwire.server.audit import chain
 from sealwire.server.store import tables as t
 from tests.support.console import ADMIN, Console, run
 from tests.support.parts import ASM_ON

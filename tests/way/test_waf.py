@@ -20,8 +20,10 @@ import pytest
 
 from sealwire.errors import InvalidChangeError, OversizeError, SettingsError, UnavailableError
 from sealwire.products import PRODUCTS
-from sealwire.server import sample_request, waf, waf_worker
-from sealwire.server.waf_box import MAX_REQUESTS, MAX_WAITING, Answer, WafBox, findings, waf_findings
+from sealwire.server.waf import engine as waf
+from sealwire.server.waf import sample_request
+from sealwire.server.waf import worker as waf_worker
+from sealwire.server.waf.box import MAX_REQUESTS, MAX_WAITING, Answer, WafBox, findings, waf_findings
 from tests.support.console import Console, run
 from tests.support.parts import denylist
 
@@ -502,7 +504,7 @@ def test_the_tracer_is_never_imported(tmp_path: Path) -> None:
     program = (
         "import asyncio, sys\n"
         "from sealwire.server import app\n"
-        "from sealwire.server.waf_box import WafBox\n"
+        "from sealwire.server.waf.box import WafBox\n"
         "async def ask():\n"
         "    box = WafBox.installed()\n"
         "    print(await box.version())\n"

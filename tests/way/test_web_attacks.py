@@ -24,8 +24,8 @@ from sealwire.server.access import oidc
 from sealwire.server.access.permissions import Grant, Principal, Role
 from sealwire.server.access.sessions import Browser
 from sealwire.server.app import build
-from sealwire.server.author import Author
-from sealwire.server.editing import Editor
+from sealwire.server.authoring.author import Author
+from sealwire.server.authoring.editing import Editor
 from sealwire.server.store import rows
 from sealwire.server.ui import live
 from sealwire.server.ui.filters import Field, Grammar

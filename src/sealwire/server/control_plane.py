@@ -25,13 +25,13 @@ from sealwire.server.access.sessions import Sessions
 from sealwire.server.access.throttle import Throttle
 from sealwire.server.access.totp import SecondFactors
 from sealwire.server.access.users import Users
+from sealwire.server.audit.trail import Trail
 from sealwire.server.keyring import Keyring
 from sealwire.server.settings import ServerSettings
 from sealwire.server.store import read, rows
 from sealwire.server.store.database import Database
 from sealwire.server.tenant import Tenant
-from sealwire.server.trail import Trail
-from sealwire.server.waf_box import WafBox
+from sealwire.server.waf.box import WafBox
 
 log = structlog.get_logger()
 

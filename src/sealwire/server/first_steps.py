@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from sealwire.server.connection import Connection
 from sealwire.server.control_plane import ControlPlane
-from sealwire.server.overview import Fleet
-from sealwire.server.protect import DATA, FEATURES
+from sealwire.server.fleet.connection import Connection
+from sealwire.server.fleet.overview import Fleet
+from sealwire.server.protect.actions import DATA, FEATURES
 from sealwire.server.store import protect as store
 from sealwire.server.tenant import Tenant
 

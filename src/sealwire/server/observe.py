@@ -22,7 +22,7 @@ from sealwire.wire import remoteconfig_pb2 as pb
 
 if TYPE_CHECKING:
     from sealwire.server.distribute import Session
-    from sealwire.server.propagation import Propagation
+    from sealwire.server.fleet.propagation import Propagation
 
 log = structlog.get_logger()
 

@@ -21,7 +21,7 @@ import structlog
 
 from sealwire.errors import ConflictError, InvalidChangeError, Problem, SealwireError
 from sealwire.server.access import Access
-from sealwire.server.connection import HEARD_WITHIN_S
+from sealwire.server.fleet.connection import HEARD_WITHIN_S
 from sealwire.server.settings import ServerSettings
 from sealwire.server.store import read, rows, withdrawals, write
 from sealwire.server.store.database import Database

@@ -11,20 +11,20 @@ import structlog
 from sealwire.errors import SealwireError
 from sealwire.server import organisation as organisations
 from sealwire.server.access import Access
-from sealwire.server.author import Author
+from sealwire.server.authoring.author import Author
 from sealwire.server.distribute import Distributor
-from sealwire.server.inventory import Inventories
+from sealwire.server.fleet.inventory import Inventories
+from sealwire.server.fleet.overview import Overview
+from sealwire.server.fleet.propagation import Propagation
+from sealwire.server.fleet.uptake import Uptakes
 from sealwire.server.keyring import Keyring
 from sealwire.server.observe import Observer
-from sealwire.server.overview import Overview
-from sealwire.server.propagation import Propagation
 from sealwire.server.publish import Publisher
 from sealwire.server.reconciler import Reconciler
 from sealwire.server.settings import ServerSettings
 from sealwire.server.store import rows
 from sealwire.server.store.database import Database
 from sealwire.server.switches import Switches
-from sealwire.server.uptake import Uptakes
 from sealwire.server.webhooks import Webhooks
 
 log = structlog.get_logger()

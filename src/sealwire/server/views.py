@@ -272,9 +272,7 @@ class Catalogue:
         if known is None:
             if len(index.outcomes) > 50_000:
                 index.outcomes.clear()  # clients come and go; it fills again
-            known = index.outcomes[key] = self._decide(
-                product, facts, held, self.matching(product, facts)
-            )
+            known = index.outcomes[key] = self._decide(product, facts, held, self.matching(product, facts))
         return known
 
     def release(self, product: str, facts: ClientFacts, held: Mapping[str, object]) -> tuple[Content, ...]:

@@ -36,7 +36,7 @@ import structlog
 
 from sealwire import __version__
 from sealwire.errors import ConflictError, InvalidChangeError, NotFoundError, Problem, SealwireError
-from sealwire.server.concerns import TITLES, Concern, concerns
+from sealwire.server.fleet.concerns import TITLES, Concern, concerns
 from sealwire.server.store import read, write
 from sealwire.server.store import webhooks as store
 from sealwire.server.store.webhooks import CallRow, WebhookRow

@@ -13,14 +13,15 @@ import sqlalchemy as sa
 
 from sealwire.clock import utc_now
 from sealwire.errors import ConflictError
-from sealwire.server import audit, chain
-from sealwire.server.chain import Verdict, Verifier
+from sealwire.server import audit
+from sealwire.server.audit import chain
+from sealwire.server.audit.chain import Verdict, Verifier
+from sealwire.server.audit.trail import Trail
 from sealwire.server.store import audit as store
 from sealwire.server.store import read, rows, write
 from sealwire.server.store import tables as t
 from sealwire.server.store.audit import Criteria, Sought
 from sealwire.server.store.database import Database
-from sealwire.server.trail import Trail
 
 ORG, OTHER = 1, 2
 

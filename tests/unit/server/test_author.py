@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from sealwire.errors import ConflictError, InvalidChangeError, NotFoundError
-from sealwire.server import author as author_module
+from sealwire.server.authoring import author as author_module
 from sealwire.server.store import read, rows
 from tests.support.parts import ASM_OFF, ASM_ON, NOON, Domain, denylist, dump, tracing
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sealwire.server.chain import (
+from sealwire.server.audit.chain import (
     CHANGED,
     FIELDS,
     GENESIS,

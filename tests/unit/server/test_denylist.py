@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sealwire.errors import InvalidChangeError
-from sealwire.server import denylist
-from sealwire.server.denylist import Entry, Kind
+from sealwire.server.protect import denylist
+from sealwire.server.protect.denylist import Entry, Kind
 
 NOW_S = 1_795_000_000
 

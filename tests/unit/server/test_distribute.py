@@ -19,7 +19,7 @@ import pytest
 from sealwire.clock import utc_now
 from sealwire.errors import MalformedError, OversizeError, RollbackError
 from sealwire.server.control_plane import ControlPlane
-from sealwire.server.explain import FileState
+from sealwire.server.fleet.explain import FileState
 from sealwire.server.store import read, rows
 from sealwire.wire import remoteconfig_pb2 as pb
 from sealwire.wire.codec import ApplyState

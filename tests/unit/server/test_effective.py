@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from sealwire.server.effective import REMOTE, InForce, origin_words, sent_values, settings_in_force
-from sealwire.server.explain import DeliveryState, FileState
+from sealwire.server.fleet.effective import REMOTE, InForce, origin_words, sent_values, settings_in_force
+from sealwire.server.fleet.explain import DeliveryState, FileState
 from sealwire.wire.inventory import Known
 
 A, B = "a" * 16, "b" * 16

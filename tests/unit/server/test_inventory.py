@@ -14,7 +14,8 @@ import pytest
 
 from sealwire.clock import utc_now
 from sealwire.errors import OversizeError, UnavailableError
-from sealwire.server.connection import (
+from sealwire.server.control_plane import ControlPlane
+from sealwire.server.fleet.connection import (
     OFFLINE_AFTER_S,
     Connection,
     Standing,
@@ -23,9 +24,8 @@ from sealwire.server.connection import (
     client_standing,
     service_standing,
 )
-from sealwire.server.control_plane import ControlPlane
-from sealwire.server.inventory import MAX_TOLD_BYTES, POSTS_AT_ONCE, RETAIN_S, Inventories, agent_id_of
-from sealwire.server.overview import SERVICE, Fleet
+from sealwire.server.fleet.inventory import MAX_TOLD_BYTES, POSTS_AT_ONCE, RETAIN_S, Inventories, agent_id_of
+from sealwire.server.fleet.overview import SERVICE, Fleet
 from sealwire.server.store import inventory as store
 from sealwire.server.store import rows
 from sealwire.server.store.database import Database

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealwire.products import PRODUCTS, Product
-from sealwire.server.meaning import MAX_CHANGES, changes, targeting_changes
+from sealwire.server.authoring.meaning import MAX_CHANGES, changes, targeting_changes
 from sealwire.server.targeting import Targeting
 
 TRACING, DATA, FEATURES, RULES = (

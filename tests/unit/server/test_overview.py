@@ -13,11 +13,11 @@ import pytest
 
 from sealwire.clock import utc_now
 from sealwire.products import ClientFacts
-from sealwire.server import overview as overview_module
-from sealwire.server.connection import REMEDIES, Connection, Standing, agent_standing, client_standing
 from sealwire.server.control_plane import ControlPlane
-from sealwire.server.explain import DeliveryState, FileState, Verdict, reasons, rules
-from sealwire.server.overview import ClientLine
+from sealwire.server.fleet import overview as overview_module
+from sealwire.server.fleet.connection import REMEDIES, Connection, Standing, agent_standing, client_standing
+from sealwire.server.fleet.explain import DeliveryState, FileState, Verdict, reasons, rules
+from sealwire.server.fleet.overview import ClientLine
 from sealwire.server.store.rows import ConfigRow
 from sealwire.server.targeting import Targeting
 from sealwire.server.ui.views import connection_status

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.server.pace import why_slow
-from sealwire.server.propagation import EDGES_S, HOUR_MS, Delivery, Propagation, Step, Tally, Window
+from sealwire.server.fleet.pace import why_slow
+from sealwire.server.fleet.propagation import EDGES_S, HOUR_MS, Delivery, Propagation, Step, Tally, Window
 from sealwire.server.store import propagation as stored
 from sealwire.server.store import rows, write
 from sealwire.server.store.database import Database

@@ -11,9 +11,10 @@ import orjson
 import pytest
 
 from sealwire.errors import ConflictError
-from sealwire.server import protect, protected
-from sealwire.server.denylist import Kind
-from sealwire.server.editing import Editor
+from sealwire.server.authoring.editing import Editor
+from sealwire.server.protect import actions as protect
+from sealwire.server.protect import in_force as protected
+from sealwire.server.protect.denylist import Kind
 from sealwire.server.store import rows
 from tests.support import payloads
 from tests.support.console import Console, run

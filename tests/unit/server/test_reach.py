@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.products import PRODUCTS, ClientFacts
-from sealwire.server.reach import MAX_CLIENTS, Group, Other, Reach, reach, to_dict
+from sealwire.server.authoring.reach import MAX_CLIENTS, Group, Other, Reach, reach, to_dict
 from sealwire.server.targeting import Targeting
 
 TRACING, DATA = PRODUCTS["APM_TRACING"], PRODUCTS["ASM_DATA"]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from sealwire.server import audit
-from sealwire.server.refusals import ROWS_AN_HOUR, Refusals, Refused
+from sealwire.server.audit.refusals import ROWS_AN_HOUR, Refusals, Refused
 
 
 class Clock:

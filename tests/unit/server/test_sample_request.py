@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.errors import InvalidChangeError
-from sealwire.server.sample_request import (
+from sealwire.server.waf.sample_request import (
     MAX_DEPTH,
     MAX_ITEMS,
     MAX_STRING_CHARACTERS,

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from sealwire.products import PRODUCTS, ClientFacts
-from sealwire.server import support
-from sealwire.server.support import DOCUMENTED, FEATURES, LANGUAGES, SEEN, SOURCE, Minimum, too_old
+from sealwire.server.fleet import support
+from sealwire.server.fleet.support import DOCUMENTED, FEATURES, LANGUAGES, SEEN, SOURCE, Minimum, too_old
 
 BY_NAME = {feature.name: feature for feature in FEATURES}
 

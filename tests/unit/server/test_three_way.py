@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.server.three_way import merge
+from sealwire.server.authoring.three_way import merge
 
 
 def entries(*values: str, **until: int) -> dict[str, Any]:

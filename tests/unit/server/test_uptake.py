@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.server.connection import CONNECTED, Connection, Standing
-from sealwire.server.explain import DeliveryState, FileState
-from sealwire.server.overview import ClientLine, Fleet
-from sealwire.server.uptake import Uptake, Uptakes
+from sealwire.server.fleet.connection import CONNECTED, Connection, Standing
+from sealwire.server.fleet.explain import DeliveryState, FileState
+from sealwire.server.fleet.overview import ClientLine, Fleet
+from sealwire.server.fleet.uptake import Uptake, Uptakes
 
 OFFLINE = Standing(Connection.OFFLINE)
 

@@ -19,16 +19,17 @@ from litestar.response import Stream
 from litestar.types import ControllerRouterHandler
 
 from sealwire.errors import InvalidChangeError, NotFoundError, Problem
-from sealwire.server import audit, audit_export
+from sealwire.server import audit
 from sealwire.server.access import Principal
 from sealwire.server.api import shapes
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
+from sealwire.server.audit import export as audit_export
+from sealwire.server.audit.trail import Checked
 from sealwire.server.control_plane import ControlPlane
 from sealwire.server.store import audit as store
 from sealwire.server.store import rows
 from sealwire.server.store.audit import Criteria, Sought
 from sealwire.server.tenant import Tenant
-from sealwire.server.trail import Checked
 
 MAX_ID = 2**53
 MAX_VALUE_CHARS = 300

@@ -18,19 +18,19 @@ from litestar.types import ControllerRouterHandler
 from sealwire.errors import InvalidChangeError, Problem
 from sealwire.products import PRODUCTS
 from sealwire.products import get as get_product
-from sealwire.server import holders, listing, meaning, reach
 from sealwire.server.api import shapes
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
-from sealwire.server.editing import KEPT, READ, Editor
-from sealwire.server.explain import FileState, Verdict
-from sealwire.server.overview import ClientLine
+from sealwire.server.authoring import holders, listing, meaning, reach
+from sealwire.server.authoring.editing import KEPT, READ, Editor
+from sealwire.server.fleet.explain import FileState, Verdict
+from sealwire.server.fleet.overview import ClientLine
+from sealwire.server.fleet.uptake import NOBODY, Uptake
 from sealwire.server.store import configs, rows
 from sealwire.server.store.configs import STATES
 from sealwire.server.targeting import Targeting
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui.tables import read_place, write_place
-from sealwire.server.uptake import NOBODY, Uptake
-from sealwire.server.waf_box import waf_findings
+from sealwire.server.waf.box import waf_findings
 
 _MISSING = msgspec.UNSET
 MAX_PAGE = 1000

@@ -17,11 +17,11 @@ from litestar.types import ControllerRouterHandler
 from sealwire.errors import NotFoundError
 from sealwire.server.api import shapes
 from sealwire.server.api.guard import Asker, OwnTenant
-from sealwire.server.connection import REMEDIES, Standing
-from sealwire.server.editing import as_seen_by, readable_products
-from sealwire.server.effective import InForce, sent_values, settings_in_force
-from sealwire.server.explain import Reasons, client_state, reasons
-from sealwire.server.overview import SHOW_FOR_S, AgentLine, ClientLine, Fleet
+from sealwire.server.authoring.editing import as_seen_by, readable_products
+from sealwire.server.fleet.connection import REMEDIES, Standing
+from sealwire.server.fleet.effective import InForce, sent_values, settings_in_force
+from sealwire.server.fleet.explain import Reasons, client_state, reasons
+from sealwire.server.fleet.overview import SHOW_FOR_S, AgentLine, ClientLine, Fleet
 from sealwire.server.store import rows
 from sealwire.server.tenant import Tenant
 from sealwire.wire.inventory import Known, Runtime

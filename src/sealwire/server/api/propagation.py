@@ -10,12 +10,12 @@ from litestar.types import ControllerRouterHandler
 
 from sealwire.errors import InvalidChangeError, Problem
 from sealwire.products import get as get_product
-from sealwire.server import pace
 from sealwire.server.api import shapes
 from sealwire.server.api.guard import Asker, OwnTenant
-from sealwire.server.editing import readable_products
-from sealwire.server.explain import FileState
-from sealwire.server.propagation import EDGES_S, Delivery, Step, Tally, Window
+from sealwire.server.authoring.editing import readable_products
+from sealwire.server.fleet import pace
+from sealwire.server.fleet.explain import FileState
+from sealwire.server.fleet.propagation import EDGES_S, Delivery, Step, Tally, Window
 
 
 class Bucket(TypedDict):

@@ -11,13 +11,13 @@ from litestar import Request, delete, get, post
 from litestar.params import FromQuery, JSONBody, QueryParameter
 
 from sealwire.errors import InvalidChangeError, Problem
-from sealwire.server import protected
 from sealwire.server.api import shapes
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
-from sealwire.server.denylist import Checked, Kind
-from sealwire.server.protect import Outcome, Protect, Wanted
+from sealwire.server.fleet.uptake import NOBODY
+from sealwire.server.protect import in_force as protected
+from sealwire.server.protect.actions import Outcome, Protect, Wanted
+from sealwire.server.protect.denylist import Checked, Kind
 from sealwire.server.targeting import Targeting
-from sealwire.server.uptake import NOBODY
 
 KINDS = {"ip": Kind.IP, "user": Kind.USER}
 NAMES = {kind: name for name, kind in KINDS.items()}

@@ -18,7 +18,7 @@ import structlog
 
 from sealwire.errors import OversizeError, SealwireError, UnavailableError, UntrustedError
 from sealwire.server.access import Access, AgentKey, digest_sent
-from sealwire.server.connection import Connection
+from sealwire.server.fleet.connection import Connection
 from sealwire.server.tenant import Tenant
 from sealwire.wire import remoteconfig_pb2 as pb
 from sealwire.wire.codec import parse_latest_configs_request

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from sealwire.server import audit
-from sealwire.server.refusals import Refusals
+from sealwire.server.audit.refusals import Refusals
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -10,10 +10,10 @@ import msgspec
 import orjson
 
 from sealwire.errors import Problem
-from sealwire.server.explain import FileState
+from sealwire.server.fleet.explain import FileState
+from sealwire.server.fleet.uptake import NOBODY, Uptake
 from sealwire.server.store import rows
 from sealwire.server.store.configs import state_of
-from sealwire.server.uptake import NOBODY, Uptake
 
 #: A revision as somebody says it: no number that a database cannot hold.
 RevisionNumber = Annotated[int, msgspec.Meta(ge=0, le=2**53)]

@@ -7,8 +7,8 @@ from typing import TypedDict
 from litestar import get
 from litestar.types import ControllerRouterHandler
 
-from sealwire.server import support
 from sealwire.server.api.guard import OwnTenant
+from sealwire.server.fleet import support
 
 
 class Cell(TypedDict):

@@ -18,12 +18,13 @@ from litestar.types import ControllerRouterHandler
 
 from sealwire.errors import InvalidChangeError, Problem
 from sealwire.products import get as get_product
-from sealwire.server import sample_request, waf
 from sealwire.server.api import shapes
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
-from sealwire.server.editing import Editor
-from sealwire.server.sample_request import SampleRequest, Told
-from sealwire.server.waf_box import MAX_BUDGET_MS, MAX_REQUESTS, PRODUCTS, findings
+from sealwire.server.authoring.editing import Editor
+from sealwire.server.waf import engine as waf
+from sealwire.server.waf import sample_request
+from sealwire.server.waf.box import MAX_BUDGET_MS, MAX_REQUESTS, PRODUCTS, findings
+from sealwire.server.waf.sample_request import SampleRequest, Told
 
 MAX_DOCUMENTS = 200
 BLOCKING = frozenset({"block_request", "redirect_request"})

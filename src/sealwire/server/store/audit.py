@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sealwire.server import audit
-from sealwire.server.chain import GENESIS, Head, event_sha256
+from sealwire.server.audit.chain import GENESIS, Head, event_sha256
 from sealwire.server.store import rows
 from sealwire.server.store import tables as t
 

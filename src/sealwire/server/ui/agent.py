@@ -14,10 +14,10 @@ from litestar.types import ControllerRouterHandler
 
 from sealwire.errors import NotFoundError
 from sealwire.server.api.guard import Asker, OwnTenant
-from sealwire.server.connection import Connection
-from sealwire.server.effective import origin_words
-from sealwire.server.explain import DeliveryState
-from sealwire.server.overview import AgentLine, ClientLine, Fleet
+from sealwire.server.fleet.connection import Connection
+from sealwire.server.fleet.effective import origin_words
+from sealwire.server.fleet.explain import DeliveryState
+from sealwire.server.fleet.overview import AgentLine, ClientLine, Fleet
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui.client import link_to_config, title_of
 from sealwire.server.ui.live import Fragments, Watcher

@@ -20,12 +20,12 @@ from sealwire.server import audit
 from sealwire.server.access import Principal
 from sealwire.server.api import audit as api
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
+from sealwire.server.audit.trail import Checked
 from sealwire.server.control_plane import ControlPlane
 from sealwire.server.store import audit as store
 from sealwire.server.store import configs, rows
 from sealwire.server.store.audit import Criteria, Sought
 from sealwire.server.tenant import Tenant
-from sealwire.server.trail import Checked
 from sealwire.server.ui import config_history, forms
 from sealwire.server.ui.config_history import DiffLine
 from sealwire.server.ui.filters import Field, Grammar

@@ -11,10 +11,10 @@ from sealwire.errors import NotFoundError
 from sealwire.products import PRODUCTS
 from sealwire.server.access.permissions import Principal
 from sealwire.server.api.fleet import in_force
-from sealwire.server.editing import as_seen_by, readable_products
-from sealwire.server.effective import REMOTE, InForce, origin_words
-from sealwire.server.explain import FileState, Reasons, Verdict, reasons
-from sealwire.server.overview import ClientLine, Fleet
+from sealwire.server.authoring.editing import as_seen_by, readable_products
+from sealwire.server.fleet.effective import REMOTE, InForce, origin_words
+from sealwire.server.fleet.explain import FileState, Reasons, Verdict, reasons
+from sealwire.server.fleet.overview import ClientLine, Fleet
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui.render import agent_href, config_link, dom_id, moment
 from sealwire.server.ui.views import (

@@ -15,11 +15,11 @@ import orjson
 
 from sealwire.errors import ConflictError, InvalidChangeError, NotFoundError, Problem
 from sealwire.products import PRODUCTS, wording
-from sealwire.server import holders, reach
 from sealwire.server.access import Principal
-from sealwire.server.author import Draft
+from sealwire.server.authoring import holders, reach
+from sealwire.server.authoring.author import Draft
+from sealwire.server.authoring.editing import KEPT, Editor
 from sealwire.server.control_plane import ControlPlane
-from sealwire.server.editing import KEPT, Editor
 from sealwire.server.store import configs, rows
 from sealwire.server.store.configs import ACTIVE, RETIRED, state_of
 from sealwire.server.tenant import Tenant

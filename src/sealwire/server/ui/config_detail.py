@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import orjson
 
 from sealwire.products import PRODUCTS, wording
-from sealwire.server import holders
 from sealwire.server.access import Principal
+from sealwire.server.authoring import holders
+from sealwire.server.authoring.editing import Editor
 from sealwire.server.control_plane import ControlPlane
-from sealwire.server.editing import Editor
-from sealwire.server.explain import DeliveryState, FileState, Verdict
-from sealwire.server.overview import ClientLine, Fleet
+from sealwire.server.fleet.explain import DeliveryState, FileState, Verdict
+from sealwire.server.fleet.overview import ClientLine, Fleet
+from sealwire.server.fleet.uptake import NOBODY, Uptake
 from sealwire.server.store import configs, rows
 from sealwire.server.store.configs import ACTIVE, EXPIRED, RETIRED, state_of
 from sealwire.server.targeting import Targeting
@@ -35,7 +36,6 @@ from sealwire.server.ui.config_words import (
 from sealwire.server.ui.fleet import href as fleet_href
 from sealwire.server.ui.render import client_href, dom_id, moment
 from sealwire.server.ui.views import NEVER, Link, Moment, Status, delivery_status
-from sealwire.server.uptake import NOBODY, Uptake
 
 HOLDERS = 50
 IN_SIGHT = 10  # of them; the others unfold

@@ -23,13 +23,13 @@ from litestar.params import FromPath
 from sealwire.errors import ConflictError, InvalidChangeError, NotFoundError, NotPermittedError, Problem
 from sealwire.products import PRODUCTS, Product
 from sealwire.products import get as get_product
-from sealwire.server import meaning, three_way
 from sealwire.server.access import Principal
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
-from sealwire.server.author import describe
+from sealwire.server.authoring import meaning, three_way
+from sealwire.server.authoring.author import describe
+from sealwire.server.authoring.editing import PUBLISH, Editor
+from sealwire.server.authoring.reach import live_clients, live_reach
 from sealwire.server.control_plane import ControlPlane
-from sealwire.server.editing import PUBLISH, Editor
-from sealwire.server.reach import live_clients, live_reach
 from sealwire.server.store import rows
 from sealwire.server.targeting import Targeting, problems_of
 from sealwire.server.tenant import Tenant

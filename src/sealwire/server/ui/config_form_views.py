@@ -9,9 +9,9 @@ from typing import Any
 from sealwire.errors import InvalidChangeError, Problem
 from sealwire.products import ClientFacts, Product
 from sealwire.server.access import Principal
-from sealwire.server.editing import PUBLISH
-from sealwire.server.meaning import Change
-from sealwire.server.reach import Clients, Reach, live_reach
+from sealwire.server.authoring.editing import PUBLISH
+from sealwire.server.authoring.meaning import Change
+from sealwire.server.authoring.reach import Clients, Reach, live_reach
 from sealwire.server.targeting import SHAPE, Targeting
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import config_draft, render, schema_form

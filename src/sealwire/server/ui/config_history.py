@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from sealwire.products import PRODUCTS
-from sealwire.server import meaning
+from sealwire.server.authoring import meaning
 from sealwire.server.store import rows
 from sealwire.server.store.configs import RETIRED
 from sealwire.server.ui import text_diff

@@ -11,12 +11,12 @@ import orjson
 from sealwire.errors import InvalidChangeError
 from sealwire.products import PRODUCTS, wording
 from sealwire.server.access import Principal
-from sealwire.server.author import describe
-from sealwire.server.editing import PUBLISH
+from sealwire.server.authoring.author import describe
+from sealwire.server.authoring.editing import PUBLISH
+from sealwire.server.fleet.uptake import Uptake
 from sealwire.server.store.configs import ACTIVE, EXPIRED, RETIRED
 from sealwire.server.targeting import Targeting
 from sealwire.server.ui.views import Status
-from sealwire.server.uptake import Uptake
 
 STATES: Mapping[str, Status] = {
     ACTIVE: Status("Active", "ok", "circle-check"),

@@ -19,14 +19,15 @@ from litestar.response import Redirect, Stream
 
 from sealwire.errors import ConflictError, InvalidChangeError, Problem
 from sealwire.products import PRODUCTS, wording
-from sealwire.server import listing
 from sealwire.server.access import Principal
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
+from sealwire.server.authoring import listing
+from sealwire.server.authoring.editing import Editor, readable_products
+from sealwire.server.authoring.holders import KeptOut
+from sealwire.server.authoring.listing import ALL, DEFAULT_SORT, Found
 from sealwire.server.control_plane import ControlPlane
-from sealwire.server.editing import Editor, readable_products
-from sealwire.server.holders import KeptOut
-from sealwire.server.listing import ALL, DEFAULT_SORT, Found
-from sealwire.server.overview import Fleet
+from sealwire.server.fleet.overview import Fleet
+from sealwire.server.fleet.uptake import NOBODY, Uptake
 from sealwire.server.store import read
 from sealwire.server.store.configs import ACTIVE, EXPIRED, RETIRED, ConfigLine
 from sealwire.server.tenant import Tenant
@@ -44,7 +45,6 @@ from sealwire.server.ui.pages import Watching
 from sealwire.server.ui.render import dom_id, macro, moment, page
 from sealwire.server.ui.tables import Column, Heading
 from sealwire.server.ui.views import NEVER, Fact, Moment, Status, Tab
-from sealwire.server.uptake import NOBODY, Uptake
 
 Asked: TypeAlias = Request[Any, Any, Any]
 READ, WRITE = {"permission": "rc_config_read"}, {"permission": "rc_config_publish"}

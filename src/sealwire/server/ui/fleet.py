@@ -8,8 +8,8 @@ from typing import TypeVar
 from urllib.parse import urlencode
 
 from sealwire.products import wording
-from sealwire.server.connection import STATE_WORDS, Connection, Standing
-from sealwire.server.overview import SERVICE, AgentLine, ClientLine, Fleet
+from sealwire.server.fleet.connection import STATE_WORDS, Connection, Standing
+from sealwire.server.fleet.overview import SERVICE, AgentLine, ClientLine, Fleet
 from sealwire.server.ui import tables
 from sealwire.server.ui.filters import Field, Grammar
 from sealwire.server.ui.render import agent_href, client_href, dom_id, moment

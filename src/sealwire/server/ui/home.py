@@ -9,14 +9,15 @@ from typing import assert_never
 import sqlalchemy as sa
 
 from sealwire.products import wording
-from sealwire.server import concerns, first_steps
+from sealwire.server import first_steps
 from sealwire.server import organisation as organisations
 from sealwire.server.access import Principal
-from sealwire.server.concerns import Kind
-from sealwire.server.connection import Connection, Standing
+from sealwire.server.authoring.editing import readable_products
 from sealwire.server.control_plane import ControlPlane
-from sealwire.server.editing import readable_products
-from sealwire.server.overview import Fleet
+from sealwire.server.fleet import concerns
+from sealwire.server.fleet.concerns import Kind
+from sealwire.server.fleet.connection import Connection, Standing
+from sealwire.server.fleet.overview import Fleet
 from sealwire.server.store import audit as audit_store
 from sealwire.server.store import read, rows
 from sealwire.server.store.audit import Criteria, Sought

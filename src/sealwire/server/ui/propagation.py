@@ -11,12 +11,12 @@ from litestar import Request, Response, get
 from litestar.response import Stream
 
 from sealwire.products import PRODUCTS
-from sealwire.server import pace
 from sealwire.server.access import Principal
 from sealwire.server.api.guard import Asker, OwnTenant
-from sealwire.server.editing import readable_products
-from sealwire.server.overview import Fleet
-from sealwire.server.propagation import Step, Tally, Window
+from sealwire.server.authoring.editing import readable_products
+from sealwire.server.fleet import pace
+from sealwire.server.fleet.overview import Fleet
+from sealwire.server.fleet.propagation import Step, Tally, Window
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import charts
 from sealwire.server.ui.charts import Histogram

@@ -12,17 +12,19 @@ from litestar.response import Redirect, Stream
 
 from sealwire.errors import InvalidChangeError, NotFoundError, NotPermittedError
 from sealwire.products import PRODUCTS
-from sealwire.server import protected, reach
 from sealwire.server.access import Principal
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
 from sealwire.server.api.protect import KINDS, NAMES, own_address, target_of
+from sealwire.server.authoring import reach
 from sealwire.server.control_plane import ControlPlane
-from sealwire.server.denylist import Checked, Kind
-from sealwire.server.overview import Fleet
-from sealwire.server.protect import ACTIVATION, DENYLIST, FEATURES, Outcome, Protect, Wanted, in_words
-from sealwire.server.protected import Listed, Service
-from sealwire.server.support import FEATURES as SUPPORTED
-from sealwire.server.support import LANGUAGES
+from sealwire.server.fleet.overview import Fleet
+from sealwire.server.fleet.support import FEATURES as SUPPORTED
+from sealwire.server.fleet.support import LANGUAGES
+from sealwire.server.fleet.uptake import NOBODY, Uptake
+from sealwire.server.protect import in_force as protected
+from sealwire.server.protect.actions import ACTIVATION, DENYLIST, FEATURES, Outcome, Protect, Wanted, in_words
+from sealwire.server.protect.denylist import Checked, Kind
+from sealwire.server.protect.in_force import Listed, Service
 from sealwire.server.targeting import Targeting
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import forms, tables
@@ -32,7 +34,6 @@ from sealwire.server.ui.pages import Watching
 from sealwire.server.ui.render import config_link, dom_id, macro, moment, page
 from sealwire.server.ui.tables import Column, Heading
 from sealwire.server.ui.views import NEVER, Link, Moment, Status
-from sealwire.server.uptake import NOBODY, Uptake
 
 Asked: TypeAlias = Request[Any, Any, Any]
 SEE, BLOCK = {"permission": "appsec_protect_read"}, {"permission": "appsec_protect_write"}

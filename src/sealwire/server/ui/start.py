@@ -17,14 +17,15 @@ from litestar import Request, Response, get, post
 from litestar.response import Stream
 
 from sealwire.errors import InvalidChangeError
-from sealwire.server import install, protected
+from sealwire.server import install
 from sealwire.server.access import Principal
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
 from sealwire.server.api.install import DEFAULT_KEY_NAME, make_command
-from sealwire.server.connection import Connection
 from sealwire.server.control_plane import ControlPlane
 from sealwire.server.first_steps import HERE
-from sealwire.server.overview import AgentLine, Fleet
+from sealwire.server.fleet.connection import Connection
+from sealwire.server.fleet.overview import AgentLine, Fleet
+from sealwire.server.protect import in_force as protected
 from sealwire.server.store import rows
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import forms

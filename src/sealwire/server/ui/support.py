@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 from litestar import Request, Response, get
 
 from sealwire.products import PRODUCTS
-from sealwire.server import support
 from sealwire.server.api.guard import Asker, OwnTenant
-from sealwire.server.overview import Fleet
-from sealwire.server.support import DOCUMENTED, FEATURES, LANGUAGES, SEEN, Feature
+from sealwire.server.fleet import support
+from sealwire.server.fleet.overview import Fleet
+from sealwire.server.fleet.support import DOCUMENTED, FEATURES, LANGUAGES, SEEN, Feature
 from sealwire.server.ui.fleet import href as fleet_href
 from sealwire.server.ui.render import page
 from sealwire.server.ui.views import Status, Tab

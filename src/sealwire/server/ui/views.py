@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sealwire.errors import Problem
-from sealwire.server.connection import REMEDIES, Connection, Standing
-from sealwire.server.explain import DeliveryState
 from sealwire.server.first_steps import Progress
+from sealwire.server.fleet.connection import REMEDIES, Connection, Standing
+from sealwire.server.fleet.explain import DeliveryState
 from sealwire.server.ui.charts import Histogram
 from sealwire.server.ui.tables import Heading
 

@@ -21,7 +21,7 @@ import structlog
 
 import sealwire
 from sealwire.errors import InvalidChangeError, OversizeError, Problem, SettingsError, UnavailableError
-from sealwire.server import waf
+from sealwire.server.waf import engine as waf
 
 log = structlog.get_logger()
 
@@ -37,7 +37,7 @@ MAX_ANSWER_BYTES = 32 * 1024 * 1024
 WORN_OUT_BYTES = 400 * 1024 * 1024
 PRODUCTS = frozenset({"ASM", "ASM_DATA", "ASM_DD"})
 _HOME = Path(sealwire.__file__).parents[1]  # found there without anything else that is installed
-_PROGRAM = ("-P", "-S", "-m", "sealwire.server.waf_worker")
+_PROGRAM = ("-P", "-S", "-m", "sealwire.server.waf.worker")
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from sealwire.errors import SealwireError, SettingsError
-from sealwire.server.chain import NO_HEAD, Head, Verdict, Verifier, is_as_written
+from sealwire.server.audit.chain import NO_HEAD, Head, Verdict, Verifier, is_as_written
 
 SHOW_EVERY_S = 0.2
 PIECE = 2000

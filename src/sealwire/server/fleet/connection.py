@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sealwire.server import support
-from sealwire.server.effective import origin_words
-from sealwire.server.explain import DeliveryState, FileState
+from sealwire.server.fleet import support
+from sealwire.server.fleet.effective import origin_words
+from sealwire.server.fleet.explain import DeliveryState, FileState
 from sealwire.server.store.rows import ApiKeyRow
 from sealwire.wire.inventory import RemoteConfig, Service
 

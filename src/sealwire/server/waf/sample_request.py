@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl
 
 from sealwire.errors import InvalidChangeError, MalformedError, Problem
 from sealwire.products.schema import quote
-from sealwire.server import curl_command
+from sealwire.server.waf import curl_command
 
 MAX_TEXT_CHARACTERS = 1024 * 1024
 # What tracers cut before the rules see it.

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from sealwire.server.explain import FileState
+from sealwire.server.fleet.explain import FileState
 from sealwire.wire.inventory import Known
 
 REMOTE = "remote_config"

@@ -21,7 +21,7 @@ from sealwire.errors import NotPermittedError
 
 if TYPE_CHECKING:
     from sealwire.server.access.permissions import Principal
-    from sealwire.server.refusals import Refusals
+    from sealwire.server.audit.refusals import Refusals
 
 USER, API_KEY, APPLICATION_KEY = "USER", "API_KEY", "APPLICATION_KEY"
 SERVICE, COMMAND_LINE, NOBODY = "SERVICE", "COMMAND_LINE", "ANONYMOUS"

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sealwire.server.connection import Connection
-from sealwire.server.explain import DeliveryState, FileState
-from sealwire.server.overview import ClientLine, Fleet
+from sealwire.server.fleet.connection import Connection
+from sealwire.server.fleet.explain import DeliveryState, FileState
+from sealwire.server.fleet.overview import ClientLine, Fleet
 
 if TYPE_CHECKING:
     from sealwire.server.distribute import Distributor

@@ -17,12 +17,12 @@ from weakref import WeakKeyDictionary
 import orjson
 
 from sealwire.products import ClientFacts
-from sealwire.server import denylist
 from sealwire.server.control_plane import ControlPlane
-from sealwire.server.denylist import Entry, Kind
-from sealwire.server.explain import DeliveryState
-from sealwire.server.overview import ClientLine, Fleet
-from sealwire.server.protect import DATA, FEATURES, active, says_on
+from sealwire.server.fleet.explain import DeliveryState
+from sealwire.server.fleet.overview import ClientLine, Fleet
+from sealwire.server.protect import denylist
+from sealwire.server.protect.actions import DATA, FEATURES, active, says_on
+from sealwire.server.protect.denylist import Entry, Kind
 from sealwire.server.store import protect as store
 from sealwire.server.store import rows
 from sealwire.server.targeting import Targeting

@@ -1,4 +1,4 @@
-"""The process in which the tracers' firewall engine runs: `python -m sealwire.server.waf_worker`.
+"""The process in which the tracers' firewall engine runs: `python -m sealwire.server.waf.worker`.
 
 A job is a line of JSON on standard input, its answer a line on standard output, one after the other. What
 the engine meets is hostile, so this process may hold little: bounded memory, bounded time of the processor
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sealwire.errors import SettingsError
-from sealwire.server import waf
+from sealwire.server.waf import engine as waf
 
 MAX_MEMORY_BYTES = 1024 * 1024 * 1024
 MAX_JOB_CPU_S = 10

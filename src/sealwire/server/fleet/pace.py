@@ -10,9 +10,9 @@ import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from sealwire.server.explain import DeliveryState, FileState
-from sealwire.server.overview import ClientLine, Fleet
-from sealwire.server.propagation import Delivery, Key, Step, Tally, Window
+from sealwire.server.fleet.explain import DeliveryState, FileState
+from sealwire.server.fleet.overview import ClientLine, Fleet
+from sealwire.server.fleet.propagation import Delivery, Key, Step, Tally, Window
 from sealwire.server.tenant import Tenant
 
 SLOWEST = 10  # changes, each with the client that took longest

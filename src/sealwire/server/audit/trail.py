@@ -17,8 +17,8 @@ from datetime import datetime
 import structlog
 
 from sealwire.errors import SealwireError, UnavailableError
-from sealwire.server import refusals
-from sealwire.server.chain import NO_HEAD, Head, Verdict, Verifier
+from sealwire.server.audit import refusals
+from sealwire.server.audit.chain import NO_HEAD, Head, Verdict, Verifier
 from sealwire.server.store import audit as store
 from sealwire.server.store import read, write
 from sealwire.server.store.database import Database

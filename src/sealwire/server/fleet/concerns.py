@@ -14,9 +14,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from sealwire.server import organisation as organisations
-from sealwire.server.connection import Connection
-from sealwire.server.explain import DeliveryState
-from sealwire.server.overview import ClientLine, Fleet
+from sealwire.server.fleet.connection import Connection
+from sealwire.server.fleet.explain import DeliveryState
+from sealwire.server.fleet.overview import ClientLine, Fleet
 from sealwire.server.store import rows
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ import orjson
 from sealwire.errors import InvalidChangeError, NotFoundError, Problem
 from sealwire.products import PRODUCTS, Product, get
 from sealwire.server.access.permissions import Principal
-from sealwire.server.author import Draft, moved_on
-from sealwire.server.overview import ClientLine
+from sealwire.server.authoring.author import Draft, moved_on
+from sealwire.server.fleet.overview import ClientLine
 from sealwire.server.store import rows
 from sealwire.server.store.configs import ACTIVE, RETIRED, state_of
 from sealwire.server.targeting import Targeting

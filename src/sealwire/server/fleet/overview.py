@@ -24,7 +24,7 @@ import structlog
 
 from sealwire.errors import SealwireError
 from sealwire.products import ClientFacts
-from sealwire.server.connection import (
+from sealwire.server.fleet.connection import (
     CONNECTED,
     HEARD_WITHIN_S,
     OFFLINE_AFTER_S,
@@ -35,7 +35,7 @@ from sealwire.server.connection import (
     client_standing,
     service_standing,
 )
-from sealwire.server.explain import DeliveryState, FileState, file_state
+from sealwire.server.fleet.explain import DeliveryState, FileState, file_state
 from sealwire.server.store import read, rows
 from sealwire.server.store.database import Database
 from sealwire.server.store.inventory import InventoryRow

@@ -15,15 +15,15 @@ from typing import Literal, cast
 from sealwire.errors import Problem
 from sealwire.products import PRODUCTS
 from sealwire.server.access import Principal
-from sealwire.server.editing import readable_products
-from sealwire.server.overview import Fleet
+from sealwire.server.authoring.editing import readable_products
+from sealwire.server.fleet.overview import Fleet
+from sealwire.server.fleet.uptake import Uptake
 from sealwire.server.store import configs
 from sealwire.server.store.configs import ACTIVE, STATES, Condition, ConfigLine, Counts, Wanted
 from sealwire.server.store.database import Database
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import tables
 from sealwire.server.ui.filters import Field, Filter, Grammar, Term
-from sealwire.server.uptake import Uptake
 
 ALL = "all"
 DEFAULT_SORT = "-changed"

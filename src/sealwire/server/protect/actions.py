@@ -22,11 +22,11 @@ from weakref import WeakKeyDictionary
 import orjson
 
 from sealwire.errors import ConflictError, InvalidChangeError, NotFoundError, Problem
-from sealwire.server import denylist
 from sealwire.server.access import Principal
+from sealwire.server.authoring.editing import Editor
 from sealwire.server.control_plane import ControlPlane
-from sealwire.server.denylist import Checked, Entry, Kind, some
-from sealwire.server.editing import Editor
+from sealwire.server.protect import denylist
+from sealwire.server.protect.denylist import Checked, Entry, Kind, some
 from sealwire.server.store import read, rows
 from sealwire.server.targeting import Targeting
 from sealwire.server.tenant import Tenant

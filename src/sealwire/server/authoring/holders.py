@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import orjson
 
 from sealwire.products import PRODUCTS, ClientFacts, ConfigId, Source
-from sealwire.server.explain import FileState, Reasons, Rule, reasons, rules
-from sealwire.server.overview import ClientLine, Fleet
+from sealwire.server.fleet.explain import FileState, Reasons, Rule, reasons, rules
+from sealwire.server.fleet.overview import ClientLine, Fleet
 from sealwire.server.store import rows
 from sealwire.server.targeting import Targeting
 from sealwire.server.tenant import Tenant

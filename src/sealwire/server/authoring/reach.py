@@ -19,8 +19,8 @@ from typing import NotRequired, TypedDict
 
 from sealwire.products import ClientFacts, Product, wording
 from sealwire.products.schema import at
-from sealwire.server import support
-from sealwire.server.connection import Connection
+from sealwire.server.fleet import support
+from sealwire.server.fleet.connection import Connection
 from sealwire.server.targeting import Targeting
 from sealwire.server.tenant import Tenant
 

@@ -1,0 +1,1 @@
+"""Attack detection, and who is refused: everyday words made into configs, and what is in force."""
