@@ -2,7 +2,7 @@
 
 Hides the engine's objects and who owns them. The library is the one that comes inside the ``ddtrace``
 package, found without importing it, or one that was named. It is native code that meets what authors and
-attackers wrote: the control plane never loads it. ``waf_worker`` does, in a process of its own, and
+attackers wrote: the control plane never loads it. ``worker`` does, in a process of its own, and
 ``waf_box`` is the way there.
 
 Whoever is given an object destroys it, and a context is gone before what was told to it: rules and their
