@@ -182,8 +182,9 @@ def _start_shop(children: Children, places: Places, environ: Mapping[str, str]) 
         "DD_VERSION": "1.0.0",
         "DD_TRACE_AGENT_URL": places.agent_url,
         "DD_REMOTE_CONFIG_POLL_INTERVAL_SECONDS": "1",
+        # Its telemetry goes to our agent and no further: pages show by it what is in force.
+        "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "true",
         # Only Remote Configuration is shown here; the shop stays silent otherwise.
-        "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false",
         "DD_DYNAMIC_INSTRUMENTATION_ENABLED": "false",
         "DD_SYMBOL_DATABASE_UPLOAD_ENABLED": "false",
         "DD_CRASHTRACKING_ENABLED": "false",
