@@ -277,3 +277,26 @@ def test_a_report_that_comes_while_somebody_looks_disturbs_nothing(
             assert len((await looking).clients) == 19
 
     asyncio.run(run())
+
+
+def test_a_process_that_ended_is_offline_as_soon_as_its_agent_no_longer_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        async with at_work(tmp_path) as (plane, agent):
+            agent.clients["c2"] = tracer("c2")
+            await poll(plane, agent)
+            del agent.clients["c1"]
+            await poll(plane, agent)
+
+            async def states() -> dict[str, Connection]:
+                overview = plane.tenants[1].overview
+                return {line.client_id: line.state for line in (await overview.look(fresh_for_s=-1)).clients}
+
+            # An agent that just started has not heard from everybody yet.
+            assert await states() == {"c1": Connection.CONNECTED, "c2": Connection.CONNECTED}
+            later = time.time() + 40
+            monkeypatch.setattr(time, "time", lambda: later)
+            assert await states() == {"c1": Connection.OFFLINE, "c2": Connection.CONNECTED}
+
+    asyncio.run(run())

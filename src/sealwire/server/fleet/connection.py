@@ -86,6 +86,8 @@ class Standing:
 
 
 CONNECTED = Standing(Connection.CONNECTED)
+#: A deploy leaves such rows: the agent is well and no longer names the process.
+GONE = Standing(Connection.OFFLINE, "its agent hears no more of it: the process has ended")
 _OFF_FOR_ALL = "Remote Configuration is off for this organisation"
 
 

@@ -26,6 +26,7 @@ from sealwire.errors import SealwireError
 from sealwire.products import ClientFacts
 from sealwire.server.fleet.connection import (
     CONNECTED,
+    GONE,
     HEARD_WITHIN_S,
     OFFLINE_AFTER_S,
     Connection,
@@ -50,6 +51,7 @@ log = structlog.get_logger()
 FRESH_FOR_S = 0.8
 WARM_EVERY_S = 5.0
 GLANCE_S = 6.0
+GONE_AFTER_S = 35.0  # an agent that just started has 30 s to hear from its tracers again
 WATCHED_FOR_S = 600.0
 AGENTS_EVERY_S = 15.0
 OTHERS_EVERY_S = 15.0
@@ -397,7 +399,10 @@ class Overview:
             kept.line, kept.line_lasts = None, False
             return None
         remote_config = self._tenant.organisation.remote_config
-        if live and place.well and remote_config and not row.error and kept.in_step == len(kept.files):
+        gone = not live and place.session is not None and place.well and age_s > GONE_AFTER_S
+        if gone and remote_config:
+            standing, lasts = GONE, False
+        elif live and place.well and remote_config and not row.error and kept.in_step == len(kept.files):
             standing, lasts = CONNECTED, True
         else:
             lasts = False
