@@ -341,7 +341,7 @@ def test_the_command_verifies_the_database_of_a_server_and_finds_a_change(
 def test_ten_lines_of_the_documentation_verify_an_export(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "security" / "audit.md").read_text()
     program = text.split("```python\n")[1].split("```")[0]
-    assert len(program.strip().splitlines()) <= 12
+    assert len([line for line in program.splitlines() if line]) <= 12  # ten, an import and a word
 
     async def case(it: Console) -> None:
         await it.put_config("ASM_FEATURES", ASM_ON, name="Zoë")
