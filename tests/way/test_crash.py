@@ -349,7 +349,7 @@ def test_kill_9_during_the_first_start(tmp_path: Path, chance: random.Random) ->
         first.kill9()
 
         with ControlPlane(folder) as server:
-            assert server.api.get("/whoami")["role"] == "admin"
+            assert server.api.get("/whoami")["role"] == "Admin"
             assert len(server.api.get("/orgs")["orgs"]) == 1
             key = server.api.new_api_key()
             roots = server.api.get("/roots")["repositories"]
