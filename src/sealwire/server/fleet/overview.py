@@ -190,7 +190,6 @@ class Overview:
         self._agents_read_at = self._others_read_at = 0.0
         self._last: Fleet | None = None
         self._glanced_at = 0.0
-        self._refreshing: asyncio.Task[Fleet] | None = None
         self._saved_ms: dict[str, int] = {}  # by path, of the present publication
         self._known: dict[str, rows.ClientRow] = {}
         self._services: tuple[ClientLine, ...] = ()
@@ -204,9 +203,7 @@ class Overview:
         last = self._last
         if last is None or time.time() - last.at_s > GLANCE_S:
             return await self.look()
-        if time.time() - last.at_s > FRESH_FOR_S and not self._lock.locked():
-            self._refreshing = asyncio.create_task(self.look(), name="overview")
-        return last
+        return last  # no look on the side: it would compete with whoever asks next
 
     async def keep_warm(self) -> None:
         """Look now and then, so that whoever comes to a page of a large fleet does not wait for it.
