@@ -20,10 +20,10 @@ from tuf.ngclient.config import EnvelopeType
 
 from bench.harness import keep, print_table, verdict
 from sealwire.clock import utc_now
+from sealwire.demo.fleet import to_answer
 from sealwire.trust.uptane import Answer, RepositoryParts, TrustedState
 from sealwire.wire import remoteconfig_pb2 as pb
 from tests.support.parts import Domain, answer_of, demand, denylist, facts
-from tests.support.simulated_agent import to_answer
 
 CONFIGS = 100
 GOAL = 1.5  # times python-tuf

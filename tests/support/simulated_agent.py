@@ -13,9 +13,10 @@ from datetime import datetime
 
 import orjson
 
+from sealwire.demo.fleet import to_answer
 from sealwire.trust.canonical import sha256_hex
 from sealwire.trust.profile import DIRECTOR_TARGETS, check_signed
-from sealwire.trust.uptane import Answer, RepositoryParts, TrustedState
+from sealwire.trust.uptane import TrustedState
 from sealwire.wire import predicates
 from sealwire.wire import remoteconfig_pb2 as pb
 from sealwire.wire.codec import ApplyState
@@ -181,27 +182,6 @@ def tracer(
         ),
         state=pb.ClientState(root_version=1),
         capabilities=b"\x02",
-    )
-
-
-def to_answer(message: pb.LatestConfigsResponse) -> Answer:
-    """An answer as the verifier takes it."""
-    director, config = message.director_metas, message.config_metas
-    return Answer(
-        director=RepositoryParts(
-            roots=tuple(root.raw for root in director.roots),
-            timestamp=director.timestamp.raw or None,
-            snapshot=director.snapshot.raw or None,
-            targets=director.targets.raw or None,
-        ),
-        config=RepositoryParts(
-            roots=tuple(root.raw for root in config.roots),
-            timestamp=config.timestamp.raw or None,
-            snapshot=config.snapshot.raw or None,
-            targets=config.topTargets.raw or None,
-            delegated={role.role: role.raw for role in config.delegatedTargets},
-        ),
-        files={file.path: file.raw for file in message.target_files},
     )
 
 

@@ -113,7 +113,9 @@ class Verifier:
         known = self._known.get(name)
         if known is not None and known[0] is state:
             return known[1]
-        after = state.update(_answer(pb.LatestConfigsResponse.FromString(body)), now=utc_now(), org_uuid=None)
+        after = state.update(
+            to_answer(pb.LatestConfigsResponse.FromString(body)), now=utc_now(), org_uuid=None
+        )
         if len(self._known) > 10_000:
             self._known.clear()
         self._known[name] = (state, after)  # keeps ``state`` alive, so its id is its own
@@ -283,7 +285,8 @@ def _tell(plan: Plan, tally: Tally) -> None:
     print(json.dumps(line), flush=True)  # noqa: T201 - the line its starter reads
 
 
-def _answer(message: pb.LatestConfigsResponse) -> Answer:
+def to_answer(message: pb.LatestConfigsResponse) -> Answer:
+    """An answer of a control plane as the verifier takes it."""
     director, config = message.director_metas, message.config_metas
     return Answer(
         director=RepositoryParts(

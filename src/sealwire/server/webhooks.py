@@ -79,7 +79,6 @@ class Webhooks:
         self._public_url = settings.public_url.rstrip("/")
         self._allowed = tuple(ipaddress.ip_network(text) for text in settings.webhook_networks)
         self._gone_since: dict[tuple[str, str], float] = {}
-        self._wake = asyncio.Event()
 
     # What people do -----------------------------------------------------------------------------------
 
@@ -325,6 +324,8 @@ class Webhooks:
     async def _make_due_calls(self) -> None:
         def take() -> tuple[list[CallRow], dict[str, WebhookRow]]:
             with self._database.read() as c:
+                if not store.has_due(c, self._org.org_id, now_ms=_now_ms()):
+                    return [], {}  # once a second: no writing transaction for nothing
                 hooks = {webhook.webhook_id: webhook for webhook in store.webhooks(c, self._org.org_id)}
             if not hooks:
                 return [], hooks

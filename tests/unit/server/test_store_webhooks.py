@@ -53,6 +53,10 @@ def test_a_webhook_is_read_as_it_was_put(database: Database) -> None:
 def test_a_call_that_is_due_is_taken_by_one_only(database: Database) -> None:
     first, second = queued(database, now_ms=10), queued(database, now_ms=30)
 
+    with database.read() as c:
+        assert not store.has_due(c, ORG, now_ms=9)
+        assert store.has_due(c, ORG, now_ms=10)
+        assert not store.has_due(c, OTHER, now_ms=10)
     with database.write() as c:
         taken = store.take_due(c, ORG, now_ms=20, lease_ms=100, limit=5)
     with database.write() as c:

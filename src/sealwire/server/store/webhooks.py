@@ -126,6 +126,14 @@ def last_calls(c: sa.Connection, org_id: int) -> dict[str, CallRow]:
     return {row.webhook_id: CallRow(**row._mapping) for row in found}
 
 
+def has_due(c: sa.Connection, org_id: int, *, now_ms: int) -> bool:
+    """Whether any call is due."""
+    d = t.webhook_deliveries.c
+    return (
+        c.execute(sa.select(d.id).where(d.org_id == org_id, d.next_ms <= now_ms).limit(1)).first() is not None
+    )
+
+
 def take_due(c: sa.Connection, org_id: int, *, now_ms: int, lease_ms: int, limit: int) -> list[CallRow]:
     """Calls that are due, put off by the lease so that nobody else makes them meanwhile."""
     d = t.webhook_deliveries.c
