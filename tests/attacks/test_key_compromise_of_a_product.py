@@ -7,6 +7,9 @@ Left open: with the snapshot's key as well, that one product is the thief's.
 
 from __future__ import annotations
 
+import time
+
+from sealwire.agent.roster import SETTLES_S
 from tests.attacks.bench import BLOCKED, Bench
 
 EVIL = b'{"evil":1}'
@@ -49,7 +52,8 @@ def test_one_of_the_two_keys_of_a_dangerous_product_signs_nothing(bench: Bench) 
     bench.simulator.config.delegate("ASM_DD", ["datadog/*/ASM_DD/*/*"], threshold=2, keys=2)
     bench.simulator.put(dangerous, b"{}")
     bench.tracer.products.append("ASM_DD")
-    bench.poll(bench.tracer)  # what a new product brings comes with the poll after (ADR 6)
+    bench.poll(bench.tracer)
+    time.sleep(SETTLES_S)  # what a new product brings comes a moment later (ADR 6)
     bench.publish()
     thief = bench.thief()
     thief.config.sign_with["ASM_DD"] = thief.config.roles["ASM_DD"].signers[:1]

@@ -118,10 +118,9 @@ class Polls:
             now = utc_now()
         elif arrival is Arrival.CHANGED:
             self._news.note_change()
-        if arrival is Arrival.NEW_PRODUCT:
-            # A tracer that is switched on asks for products before all of it is ready to take them. ddtrace
-            # 4.16 acknowledges what comes with that very answer, and under load loses it: blocking that is
-            # reported and does not happen. What it asked for comes with its next poll.
+        if seen is not None and self._monotonic() < seen.settled_s:
+            # It named a new product a moment ago. ddtrace 4.16 acknowledges what comes while its engine still
+            # starts, and loses it: blocking that is reported and does not happen (docs/adr/0006).
             return 200, b"{}"
         # 4. Tell what applies.
         generation = self._trusted.generation_at(now)

@@ -24,6 +24,8 @@ MAX_REMEMBERED_BODY_BYTES = 64 * 1024
 # What a control plane takes in one request is 8 MiB; one client must not keep the others from being told of.
 MAX_REPORT_BYTES = 7 * 1024 * 1024
 MAX_CLIENT_REPORT_BYTES = 1024 * 1024
+# A tracer that is switched on asks for products before all of it is ready to take them (docs/adr/0006).
+SETTLES_S = 3.0
 
 
 class Arrival(Enum):
@@ -51,6 +53,7 @@ class Seen:
         last_seen_s: On the clock of ``now_s``.
         answer: The encoded answer to ``body``, valid while the served state is ``answer_of``.
         problem: Why its last request could not be answered; "" when it was.
+        settled_s: From when on it is ready for what it asked for last, on the clock of ``now_s``.
     """
 
     client: pb.Client
@@ -63,6 +66,7 @@ class Seen:
     answer: bytes = b""
     answer_of: int = -1
     problem: str = ""
+    settled_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -72,10 +76,12 @@ class Roster:
     Args:
         ttl_s: How long a client is here after its last request.
         max_clients: More are not reported.
+        settles_s: How long a client that names a new product is given to get ready for it.
     """
 
     ttl_s: float = 30.0
     max_clients: int = MAX_CLIENTS
+    settles_s: float = SETTLES_S
     turned_away: int = 0
     _seen: OrderedDict[str, Seen] = field(default_factory=OrderedDict)
     _by_body: dict[bytes, Seen] = field(default_factory=dict)
@@ -147,6 +153,8 @@ class Roster:
             if more_products:
                 # ddtrace up to 4.13 names no product at all in its first request.
                 arrival = Arrival.NEW_PRODUCT if seen.client.products else Arrival.FIRST_PRODUCTS
+            if arrival is Arrival.NEW_PRODUCT:
+                seen.settled_s = now_s + self.settles_s
             seen.client = client
             seen.fingerprint = fingerprint
         self._note(seen, now_s, wall_ms)

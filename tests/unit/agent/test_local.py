@@ -155,7 +155,7 @@ def test_a_new_product_waits_and_a_new_state_is_only_told(bench: Bench) -> None:
     asyncio.run(scene())
 
 
-def test_what_a_new_product_brings_comes_with_the_next_poll(bench: Bench) -> None:
+def test_what_a_new_product_brings_comes_when_the_tracer_had_time_to_get_ready(bench: Bench) -> None:
     """A tracer that is being switched on asks before it can take: what comes at once it may lose."""
 
     async def scene() -> None:
@@ -168,6 +168,8 @@ def test_what_a_new_product_brings_comes_with_the_next_poll(bench: Bench) -> Non
         body = tracer.request()
 
         assert await bench.polls.poll(body) == (200, b"{}")
+        assert await bench.polls.poll(body) == (200, b"{}")
+        bench.now_s += bench.roster.settles_s
         status, answered = await bench.polls.poll(body)
 
         assert status == 200

@@ -43,6 +43,20 @@ def test_a_new_product_of_a_known_client_wants_news_and_one_less_is_only_a_chang
     assert roster.products() == {"ASM"}
 
 
+def test_who_names_a_new_product_is_given_time_to_get_ready_for_it() -> None:
+    roster = Roster(settles_s=3)
+    note(roster, client("c1", "ASM_FEATURES"), 100)
+    ready = roster.get("c1")
+    assert ready is not None
+    assert ready.settled_s <= 100, "a newcomer is ready"
+
+    note(roster, client("c1", "ASM_FEATURES", "ASM"), 101)
+    assert ready.settled_s == 104
+
+    note(roster, client("c1", "ASM_FEATURES", "ASM"), 102)
+    assert ready.settled_s == 104, "the same products again change nothing"
+
+
 def test_a_change_of_apply_state_is_a_change_and_last_seen_alone_is_none() -> None:
     roster = Roster()
     note(roster, client(), 0)
