@@ -142,6 +142,11 @@ def test_two_hosts_with_configs_of_one_product_learn_nothing_of_each_other(
             made = control_plane.api.create("ASM_DATA", denylist(address), service=service)
             ids[service] = made["id"].encode()
 
+        for app in (shop, mail):
+            # The engine starts with a request; one that comes with the denylist would start it twice (ADR 6).
+            asks = f"{app.service} asks for denylists"
+            control_plane.api.wait_for_client(app.service, lambda it: "ASM_DATA" in it["products"], asks)
+            assert app.status() == 200
         shop.wait_for_status(403, from_ip=DENIED)
         mail.wait_for_status(403, from_ip=OTHER)
 
