@@ -33,6 +33,7 @@ MAX_SENDERS: Final = 200
 MAX_METRICS_BYTES: Final = 16 * 1024  # of one span, packed
 MAX_TRIGGER_BYTES: Final = 256 * 1024  # of one span, packed; its tags as well
 NAME_CHARS: Final = 200
+MAX_TOUCHES: Final = 8
 
 PATHS: Final = frozenset({"/v0.3/traces", "/v0.4/traces", "/v0.5/traces", "/v0.7/traces"})
 
@@ -76,7 +77,7 @@ class SecuritySpan(msgspec.Struct, frozen=True, omit_defaults=True):
     metrics: bytes = b"\x80"
     triggers: bytes = b""
     stacks: bytes = b""
-    touches: tuple[str, ...] = ()
+    touches: Annotated[tuple[str, ...], Meta(max_length=MAX_TOUCHES)] = ()
 
 
 class Sender(NamedTuple):
@@ -509,7 +510,7 @@ _HEX = re.compile("[0-9a-f]+")
 
 def _few_kinds(spans: Iterable[_Span]) -> tuple[str, ...]:
     found = {span.type for span in spans}
-    return tuple(sorted(kind[:40] for kind in found if kind)[:8])
+    return tuple(sorted(kind[:40] for kind in found if kind)[:MAX_TOUCHES])
 
 
 # The encodings ----------------------------------------------------------------------------------------------
@@ -596,7 +597,7 @@ def _read_array(
             continue
         seen = True
         if touches is None:
-            touches = tuple(sorted({kind[:40] for each in spans if (kind := text(each.type))})[:8])
+            touches = tuple(sorted({kind[:40] for each in spans if (kind := text(each.type))})[:MAX_TOUCHES])
         packed = msgspec.msgpack.encode({text(name): text(value) for name, value in numbers.items()})
         reader.keep(
             SecuritySpan(
