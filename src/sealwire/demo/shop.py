@@ -10,8 +10,10 @@ import argparse
 import importlib
 import logging
 import secrets
+import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +50,7 @@ ARTICLES = {
         Article(6, "Hourglass", "Ten days. Then it tells you.", 2200, "⏳"),
     )
 }
+PASSWORD = "letters"  # of everybody: this is a shop to try things on
 
 
 def make_shop(*, secret: bytes) -> Flask:
@@ -88,21 +91,20 @@ def make_shop(*, secret: bytes) -> Flask:
     @shop.get("/search")
     def search() -> Answer:
         wanted = request.args.get("q", "")
-        found = [
-            article
-            for article in ARTICLES.values()
-            if wanted.casefold() in f"{article.name} {article.about}".casefold()
-        ]
+        found = [ARTICLES[number] for number in numbers_like(wanted)]
         return page(f"Results for “{wanted}”" if wanted else "Search", articles=found, q=wanted)
 
     @shop.route("/login", methods=["GET", "POST"])
     def login() -> Answer:
         if request.method == "GET":
-            return page("Sign in", show_login=True, about="Any password will do.")
+            return page("Sign in", show_login=True, about=f"With any name; the password is “{PASSWORD}”.")
         name = request.form.get("login", "").strip()[:64]
         if not name:
             return page("Sign in", show_login=True, about="A name is needed."), 400
-        tell_tracer_of_user(name)
+        if request.form.get("password", "") != PASSWORD:
+            tell_tracer("track_login_failure", name, exists=True, user_id=name)
+            return page("Sign in", show_login=True, about="That is not the password."), 401
+        tell_tracer("track_login_success", name, user_id=name)
         session["user"] = name
         return redirect(url_for("home"))
 
@@ -132,15 +134,31 @@ def visitor_address() -> str:
     return forwarded or request.remote_addr or "somewhere"
 
 
-def tell_tracer_of_user(name: str) -> None:
-    """Name the signed-in user to the tracer, if one is there; it may refuse the request for it.
+def numbers_like(wanted: str) -> Iterable[int]:
+    """Numbers of the articles whose texts hold a text, asked of a database as any shop would."""
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.execute("create table articles (number integer, text text)")
+        database.executemany(
+            "insert into articles values (?, ?)",
+            [(article.number, f"{article.name} {article.about}") for article in ARTICLES.values()],
+        )
+        found = database.execute("select number from articles where instr(lower(text), lower(?))", (wanted,))
+        return [number for (number,) in found]
 
-    What an application of any shop owner would do, so that users can be blocked.
+
+def tell_tracer(what: str, name: str, **more: object) -> None:
+    """Tell the tracer of a login, if one is there; it may refuse the request for it.
+
+    What an application of any shop owner would do, so that attacks on accounts are seen and users can be
+    blocked.
+
+    Args:
+        what: A function of the tracer's SDK, such as ``track_login_success``.
     """
     if "ddtrace" not in sys.modules:
         return
-    track: Callable[..., None] = importlib.import_module("ddtrace.appsec.track_user_sdk").track_user
-    track(name, user_id=name, session_id=None)
+    track: Callable[..., None] = getattr(importlib.import_module("ddtrace.appsec.track_user_sdk"), what)
+    track(name, **more)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from sealwire.demo import traffic
-from sealwire.demo.shop import make_shop
+from sealwire.demo.shop import PASSWORD, make_shop, numbers_like
 
 shop = make_shop(secret=b"test")
 
@@ -43,18 +43,27 @@ def test_the_cart_keeps_what_was_put_in() -> None:
     assert visitor.post("/cart", data={"number": "99"}).status_code == 400
 
 
-def test_a_login_is_told_to_a_tracer_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    sdk = SimpleNamespace(track_user=lambda login, user_id, session_id: told.append(user_id))
+def test_logins_are_told_to_a_tracer_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, str]] = []
+    sdk = SimpleNamespace(
+        track_login_success=lambda login, user_id: told.append(("success", user_id)),
+        track_login_failure=lambda login, exists, user_id: told.append(("failure", user_id)),
+    )
     monkeypatch.setitem(sys.modules, "ddtrace", SimpleNamespace())
     monkeypatch.setitem(sys.modules, "ddtrace.appsec", SimpleNamespace())
     monkeypatch.setitem(sys.modules, "ddtrace.appsec.track_user_sdk", sdk)
     visitor = shop.test_client()
 
-    assert visitor.post("/login", data={"login": "mallory"}).status_code == 302
+    assert visitor.post("/login", data={"login": "mallory", "password": "guess"}).status_code == 401
+    assert visitor.post("/login", data={"login": "mallory", "password": PASSWORD}).status_code == 302
 
-    assert told == ["mallory"]
+    assert told == [("failure", "mallory"), ("success", "mallory")]
     assert "Hello, mallory" in visitor.get("/").text
+
+
+def test_a_search_finds_by_any_part_of_the_text_and_takes_it_as_text() -> None:
+    assert list(numbers_like("PIGEON")) == [3]
+    assert list(numbers_like("' or 1=1 --")) == []
 
 
 def test_visits_come_from_reserved_addresses_only() -> None:
