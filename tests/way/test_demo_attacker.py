@@ -10,7 +10,6 @@ import pytest
 
 from sealwire.demo import attacker
 
-
 SEEN: list[tuple[str, str, str, str]] = []
 
 
@@ -21,10 +20,10 @@ class _Shop(http.server.BaseHTTPRequestHandler):
         self.send_response(403 if "script" in self.path else 200)
         self.end_headers()
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self._answer()
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         self._answer()
 
     def log_message(self, *_: object) -> None: ...
@@ -52,7 +51,7 @@ def test_each_kind_is_sent_and_what_came_back_is_said(
     assert len({body for *_, body in SEEN[:3]}) == 3, "another account each time"
     said = capsys.readouterr().out
     assert "logins   from 203.0.113.66: 3 x 200" in said
-    assert "script   from 203.0.113.66: 1 x 200, 2 x 403" in said
+    assert "script   from 203.0.113.66: 2 x 200, 1 x 403" in said
 
 
 @pytest.mark.parametrize("url", ["http://shop.example", "https://127.0.0.1", "http://10.0.0.1:80", "x"])
