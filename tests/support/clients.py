@@ -55,6 +55,7 @@ class App:
     """
 
     language: str
+    ready_line = r"listening on 127\.0\.0\.1:(\d+)"
 
     def __init__(
         self,
@@ -83,7 +84,7 @@ class App:
         name = f"{type(self).__name__}-{service}-{next(_numbers)}"
         self.program = Program(command, name=name, log=log_folder / f"{name}.log", environment=environment)
         try:
-            listening = self.program.wait_for_line(r"listening on 127\.0\.0\.1:(\d+)", timeout_s=60)
+            listening = self.program.wait_for_line(self.ready_line, timeout_s=60)
             self.port = int(listening[1])
             wait_until(
                 lambda: self.get("/").status, "the application answers", timeout_s=20, program=self.program
@@ -164,6 +165,38 @@ class FlaskApp(App):
             poll_s=poll_s,
             version=version,
             extra={"PATH": f"{bin_folder}:/usr/bin:/bin", **(extra or {})},
+        )
+
+
+class DemoShop(App):
+    """The sample shop of ``make run`` under ``ddtrace-run``: a database, accounts with a password."""
+
+    language = "python"
+    ready_line = r"open on http://127\.0\.0\.1:(\d+)"
+
+    def __init__(
+        self,
+        *,
+        service: str = "shop",
+        agent_url: str,
+        log_folder: Path,
+        extra: Mapping[str, str] | None = None,
+    ) -> None:
+        bin_folder = require_ddtrace("ddtrace4")
+        python = bin_folder / "python"
+        super().__init__(
+            [python, bin_folder / "ddtrace-run", python, "-m", "sealwire.demo.shop", "--port", "0"],
+            service=service,
+            env="prod",
+            agent_url=agent_url,
+            log_folder=log_folder,
+            poll_s=0.5,
+            version="1.2.3",
+            extra={
+                "PATH": f"{bin_folder}:/usr/bin:/bin",
+                "PYTHONPATH": str(REPOSITORY / "src"),
+                **(extra or {}),
+            },
         )
 
 

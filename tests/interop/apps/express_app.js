@@ -22,6 +22,24 @@ app.get('/user/:id', (req, res) => {
   res.send(`hello ${req.params.id}`)
 })
 
+app.get('/search', (req, res) => res.type('text').send(`results for ${req.query.q}`))
+
+app.post('/login', express.urlencoded({ extended: false }), (req, res) => {
+  const { login, password } = req.body
+  if (password !== 'letters') {
+    tracer.appsec.eventTrackingV2.trackUserLoginFailure(login, true)
+    res.status(401).send('not the password')
+    return
+  }
+  const user = { id: login }
+  tracer.appsec.eventTrackingV2.trackUserLoginSuccess(login, user)
+  if (tracer.appsec.isUserBlocked(user)) {
+    tracer.appsec.blockRequest(req, res)
+    return
+  }
+  res.send(`hello ${login}`)
+})
+
 app.get('/headers', (req, res) => res.json({ headers: req.headers }))
 
 // What the tracer goes by at this moment, seen in a trace of its own: rate, decision maker, tags.
