@@ -142,7 +142,7 @@ _NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,6})?")
 
 
 @dataclass(frozen=True, slots=True)
-class _Token:
+class Token:
     kind: str
     text: str
     at: int
@@ -156,7 +156,7 @@ def parse(text: str) -> Node:
     """
     if len(text) > MAX_CHARS:
         raise QueryError(MAX_CHARS, f"A query has at most {MAX_CHARS} characters.")
-    parser = _Parser(_tokens(text), len(text))
+    parser = _Parser(tokens(text), len(text))
     if not parser.tokens:
         return Everything()
     node = parser.either(0)
@@ -165,8 +165,13 @@ def parse(text: str) -> Node:
     return node
 
 
-def _tokens(text: str) -> list[_Token]:
-    tokens: list[_Token] = []
+def tokens(text: str) -> list[Token]:
+    """The words of a query, in order; what stands after a name is its value.
+
+    Raises:
+        QueryError: A quotation mark is missing.
+    """
+    tokens: list[Token] = []
     at, end = 0, len(text.rstrip())
     while at < end:
         after_name = tokens and tokens[-1].kind == "name"
@@ -174,7 +179,7 @@ def _tokens(text: str) -> list[_Token]:
         if match is None or match.lastgroup is None:
             start = at + len(text[at:]) - len(text[at:].lstrip())
             raise QueryError(start, "The quotation mark that closes this one is missing.")
-        tokens.append(_Token(match.lastgroup, match[match.lastgroup], match.start(match.lastgroup)))
+        tokens.append(Token(match.lastgroup, match[match.lastgroup], match.start(match.lastgroup)))
         at = match.end()
     return tokens
 
@@ -182,14 +187,14 @@ def _tokens(text: str) -> list[_Token]:
 class _Parser:
     """Descends through the tokens; ``depth`` counts parentheses and what turns terms around."""
 
-    def __init__(self, tokens: list[_Token], end: int) -> None:
+    def __init__(self, tokens: list[Token], end: int) -> None:
         self.tokens = tokens
         self.end = end
         self._at = 0
         self._terms = 0
 
     @property
-    def next(self) -> _Token | None:
+    def next(self) -> Token | None:
         return self.tokens[self._at] if self._at < len(self.tokens) else None
 
     def _is_word(self, *words: str) -> bool:
@@ -240,7 +245,7 @@ class _Parser:
             return Everything()
         return Word(_unquoted(token.text).lower())
 
-    def _named(self, name: _Token, depth: int) -> Node:
+    def _named(self, name: Token, depth: int) -> Node:
         facet = find(name.text)
         if facet is None:
             near = difflib.get_close_matches(name.text.lower(), FACETS, n=1, cutoff=0.5)
@@ -252,7 +257,7 @@ class _Parser:
             return self._values(facet, value, depth + 1)
         return self._value(facet, value)
 
-    def _values(self, facet: Facet, opened: _Token, depth: int) -> Node:
+    def _values(self, facet: Facet, opened: Token, depth: int) -> Node:
         """``(a OR b)``: several values of one facet."""
         nodes = [self._value(facet, self._take("A value was expected here."))]
         while self._is_word("OR", "||"):
@@ -264,7 +269,7 @@ class _Parser:
         self._close(opened)
         return nodes[0] if len(nodes) == 1 else Any(tuple(nodes))
 
-    def _value(self, facet: Facet, token: _Token) -> Node:
+    def _value(self, facet: Facet, token: Token) -> Node:
         if token.kind not in ("word", "quoted", "range"):
             raise QueryError(token.at, f"A value of {facet.name} was expected here.")
         if facet.kind is Kind.NUMBER:
@@ -281,14 +286,14 @@ class _Parser:
                 raise QueryError(token.at, f"{text} is no network, as 198.51.100.0/24 is one.") from None
         return Is(facet, text.lower(), token.kind == "quoted")
 
-    def _take(self, expected: str) -> _Token:
+    def _take(self, expected: str) -> Token:
         token = self.next
         if token is None:
             raise QueryError(self.end, expected)
         self._at += 1
         return token
 
-    def _close(self, opened: _Token) -> None:
+    def _close(self, opened: Token) -> None:
         token = self.next
         if token is None or token.kind != "close":
             raise QueryError(opened.at, "The parenthesis that closes this one is missing.")
@@ -310,7 +315,7 @@ def _unquoted(text: str) -> str:
     return text
 
 
-def _number(facet: Facet, token: _Token) -> Node:
+def _number(facet: Facet, token: Token) -> Node:
     text = _unquoted(token.text)
     if text == "*":
         return Between(facet, None, None)
