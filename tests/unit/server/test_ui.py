@@ -177,18 +177,35 @@ def table(**rows: str) -> Rows:
     )
 
 
+def part(name: str, how: str, html: str) -> str:
+    return f'<template hx type="partial" hx-target="#{name}" hx-swap="{how}">{html}</template>'
+
+
 def test_only_rows_that_differ_are_sent() -> None:
     sent = {"rows": table(a="1", b="2"), "count": '<b id="count">2</b>'}
 
     html = live.changes(sent, {"rows": table(a="1", b="3"), "count": '<b id="count">2</b>'})
 
-    assert html == '<tr id="b" hx-swap-oob="outerMorph">3</tr>'
+    assert html == part("b", "outerMorph", '<tr id="b">3</tr>')
 
 
-def test_rows_that_come_or_move_bring_the_whole_table() -> None:
-    html = live.changes({"rows": table(a="1", b="2")}, {"rows": table(b="2", a="1")})
+def test_rows_that_move_or_go_from_the_middle_bring_the_whole_table() -> None:
+    sent = {"rows": table(a="1", b="2", c="3")}
 
-    assert html.startswith('<tbody id="rows" hx-swap-oob="outerMorph"><tr id="b">')
+    for rows in (table(b="2", a="1", c="3"), table(a="1", c="3"), table(d="4", b="2", c="3"), table()):
+        assert live.changes(sent, {"rows": rows}) == part("rows", "outerMorph", rows.html())
+
+
+def test_rows_on_top_are_put_there_and_old_ones_taken_from_the_end() -> None:
+    sent = {"rows": table(a="1", b="2", c="3")}
+
+    html = live.changes(sent, {"rows": table(e="5", d="4", a="1", b="9")})
+
+    assert html == (
+        part("c", "delete", "")
+        + part("b", "outerMorph", '<tr id="b">9</tr>')
+        + part("rows", "afterbegin", '<tr id="e">5</tr><tr id="d">4</tr>')
+    )
 
 
 def test_a_new_viewer_gets_everything_and_nothing_twice() -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -36,7 +36,8 @@ MAX_OF_ONE = 20
 class Rows:
     """A fragment that is a container of rows, each with an id of its own.
 
-    While its rows stay the same ones in the same order, only those that differ are sent.
+    While its rows stay the same ones in the same order, only those that differ are sent; new ones on top
+    are put there, and old ones taken from the end, without sending the others again.
     """
 
     opening: str
@@ -145,13 +146,34 @@ def changes(sent: Mapping[str, str | Rows], fragments: Fragments) -> str:
         if isinstance(fragment, str):
             if fragment != before:
                 parts.append(_in_place(name, fragment))
-        elif isinstance(before, Rows) and list(before.rows) == list(fragment.rows):
-            parts.extend(
-                _in_place(row_id, row) for row_id, row in fragment.rows.items() if before.rows[row_id] != row
-            )
         else:
-            parts.append(_in_place(name, fragment.html()))
+            added = None if not isinstance(before, Rows) else _added_on_top(before, fragment)
+            if added is None or not isinstance(before, Rows):
+                parts.append(_in_place(name, fragment.html()))
+            else:
+                parts.extend(_rows(name, before, fragment, added))
     return "".join(parts)
+
+
+def _added_on_top(before: Rows, now: Rows) -> int | None:
+    """How many rows are new, when those are the first and all others are the first of before, in order."""
+    old, new = list(before.rows), list(now.rows)
+    added = next((place for place, row_id in enumerate(new) if row_id in before.rows), None)
+    if added is None:
+        return None if old or new else 0
+    return added if new[added:] == old[: len(new) - added] else None
+
+
+def _rows(name: str, before: Rows, now: Rows, added: int) -> Iterator[str]:
+    rows = list(now.rows.items())
+    for row_id in before.rows:
+        if row_id not in now.rows:
+            yield _part(row_id, "", "delete")
+    for row_id, row in rows[added:]:
+        if before.rows[row_id] != row:
+            yield _in_place(row_id, row)
+    if added:
+        yield _part(name, "".join(row for _, row in rows[:added]), "afterbegin")
 
 
 def event(html: str, number: int) -> bytes:
@@ -161,7 +183,11 @@ def event(html: str, number: int) -> bytes:
 
 
 def _in_place(name: str, html: str) -> str:
-    mark = f'id="{name}"'
-    if mark not in html:
+    if f'id="{name}"' not in html:
         raise RuntimeError(f"the fragment {name} has no element with that id")
-    return html.replace(mark, f'{mark} hx-swap-oob="outerMorph"', 1)
+    return _part(name, html, "outerMorph")
+
+
+def _part(name: str, html: str, how: str) -> str:
+    # Each in a template of its own: beside a paragraph or a section, a row of a table is no HTML and is lost.
+    return f'<template hx type="partial" hx-target="#{name}" hx-swap="{how}">{html}</template>'
