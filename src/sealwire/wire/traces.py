@@ -89,6 +89,13 @@ class Sender(NamedTuple):
     runtime_id: str
 
 
+class Engine(NamedTuple):
+    """Which engine ran, with which rules."""
+
+    version: str
+    rules_version: str
+
+
 class Visit(NamedTuple):
     """One kind of request that the engine looked at: who asked for what, and what came of it."""
 
@@ -106,6 +113,7 @@ class Selection(msgspec.Struct):
         spans: Those to pass on.
         senders: How many traces each sent.
         watched: How many traces of each the engine ran in.
+        engines: Which engine that was, of those that say so.
         visits: How often each kind of request came, for rules that count requests.
         seen_ns: The latest end of a root.
         unreadable: Traces passed over for their shape or their length.
@@ -116,6 +124,7 @@ class Selection(msgspec.Struct):
     senders: dict[Sender, int]
     watched: dict[Sender, int]
     visits: dict[Visit, int]
+    engines: dict[Sender, Engine]
     seen_ns: int = 0
     unreadable: int = 0
     crowded: int = 0
@@ -163,6 +172,8 @@ class _Tags(msgspec.Struct, gc=False):
     event: str = msgspec.field(default="", name="appsec.event")
     blocked: str = msgspec.field(default="", name="appsec.blocked")
     json: str = msgspec.field(default="", name="_dd.appsec.json")
+    engine: str = msgspec.field(default="", name="_dd.appsec.waf.version")
+    rules: str = msgspec.field(default="", name="_dd.appsec.event_rules.version")
 
 
 class _Span5(msgspec.Struct, array_like=True, gc=False):
@@ -251,7 +262,7 @@ class _Reader:
     """Goes through the traces of one body."""
 
     def __init__(self) -> None:
-        self.found = Selection([], {}, {}, {})
+        self.found = Selection([], {}, {}, {}, {})
         self.fallback = _Tags()  # what a payload says for all its spans
         self._spans = 0
         self._known: dict[tuple[str, ...], Sender] = {}
@@ -289,8 +300,7 @@ class _Reader:
         sender = self.sender(root.service or "", tags)
         self.count(found.senders, sender)
         if ran or telling:
-            self.count(found.watched, sender)
-            self.visit(sender, root.start, root.duration, tags)
+            self.watch(sender, root.start, root.duration, tags)
         if telling:
             self._pick(sender, full, root, tags)
 
@@ -321,9 +331,12 @@ class _Reader:
         else:
             self.found.crowded += 1
 
-    def visit(self, sender: Sender, start_ns: int, duration_ns: int, tags: _Tags) -> None:
+    def watch(self, sender: Sender, start_ns: int, duration_ns: int, tags: _Tags) -> None:
         """One more request that the engine looked at."""
         found = self.found
+        self.count(found.watched, sender)
+        if tags.engine and sender not in found.engines and sender in found.watched:
+            found.engines[sender] = Engine(tags.engine[:40], tags.rules[:40])
         if start_ns > 0 and duration_ns >= 0 and start_ns + duration_ns > found.seen_ns:
             found.seen_ns = start_ns + duration_ns
         if not tags.ip or not tags.status:
@@ -444,9 +457,12 @@ def _few_bytes(raw: Raw) -> bytes:
 
 
 def _smaller(raw: Raw) -> bytes:
-    """Tags that fit: each one cut."""
-    texts = list(texts_of(bytes(raw)).items())[:500]
-    return msgspec.msgpack.encode({name[:NAME_CHARS]: text[:400] for name, text in texts})
+    """Tags that fit: each one cut, which is at most four bytes for each character."""
+    texts = sorted(texts_of(bytes(raw)).items(), key=lambda item: not item[0].startswith(_FOREMOST))
+    return msgspec.msgpack.encode({name[:100]: text[:300] for name, text in texts[:150]})
+
+
+_FOREMOST: Final = ("appsec.", "_dd.appsec.", "actor.", "http.", "network.", "usr.", "_dd.rc.")
 
 
 def _tags_of(raw: Raw) -> _Tags:
@@ -618,8 +634,7 @@ def _read_array(
             )
         )
     if seen:
-        reader.count(found.watched, sender)
-        reader.visit(sender, root.start, root.duration, tags)
+        reader.watch(sender, root.start, root.duration, tags)
 
 
 def _numbers(raw: Raw) -> dict[int, int]:

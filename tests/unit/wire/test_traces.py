@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 from sealwire.errors import MalformedError, OversizeError, UntrustedError
 from sealwire.wire import traces
 from sealwire.wire.security import events_of, metrics_of, stacks_of, tags_of, triggers_of
-from sealwire.wire.traces import PATHS, SecuritySpan, Sender, Visit, select
+from sealwire.wire.traces import (
+    MAX_TRIGGER_BYTES,
+    PATHS,
+    Engine,
+    SecuritySpan,
+    Sender,
+    Visit,
+    select,
+    texts_of,
+)
 from tests.support.spans import RECORDED, entry_span, pack, recorded_trace, trace, v04, v05, v07, with_tag
 
 RUNTIME = "e810bdf353a34a67b59ff82cd070c881"
@@ -367,3 +376,26 @@ def test_bytes_changed_on_the_way_are_read_or_refused(path: str, data: st.DataOb
         tags = tags_of(span)
         triggers_of(span, tags), events_of(tags), metrics_of(span), stacks_of(span)
         assert msgspec.msgpack.decode(pack(span), type=SecuritySpan) == span
+
+
+def test_a_sender_says_which_engine_ran_in_it() -> None:
+    for path, body in (
+        ("/v0.4/traces", v04(recorded_trace("benign"), recorded_trace("login_failure"))),
+        ("/v0.5/traces", v05(recorded_trace("benign"), recorded_trace("login_failure"))),
+        ("/v0.7/traces", v07(recorded_trace("benign"))),
+    ):
+        found = select(path, body)
+        assert found.engines
+        assert set(found.engines) <= set(found.watched)
+        assert set(found.engines.values()) == {Engine("2.1.0", "1.18.2")}
+
+
+def test_tags_without_end_are_cut_to_what_a_batch_takes() -> None:
+    tags = {f"{number}{'n' * 300}": "\U0001f600" * 2_000 for number in range(400)}
+    attack = recorded_trace("sql_injection")
+    attack[0]["meta"] = tags | attack[0]["meta"]
+    (span,) = select("/v0.4/traces", v04(attack)).spans
+
+    assert len(span.tags) <= MAX_TRIGGER_BYTES
+    assert len(texts_of(span.tags)) == 150
+    assert texts_of(span.tags)["appsec.event"] == "true", "what matters is not crowded out"
