@@ -30,6 +30,9 @@ MAX_CONFIGS = 50_000  # active ones of an organisation; every publication walks 
 MAX_NAME = 200
 MAX_COMMENT = 2000
 
+#: What else is written with a revision, in its transaction; whatever it raises undoes both.
+Also = Callable[[sa.Connection, rows.ConfigRow], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
@@ -128,8 +131,11 @@ class Author:
         if problems:
             raise _invalid(draft.product.name, problems)
 
-    def create(self, draft: Draft, *, by: str, now: datetime) -> rows.ConfigRow:
+    def create(self, draft: Draft, *, by: str, now: datetime, also: Also | None = None) -> rows.ConfigRow:
         """Commit a new config.
+
+        Args:
+            also: What else is written in the same transaction.
 
         Raises:
             InvalidChangeError: It does not go with what was committed since it was checked, or there are
@@ -168,6 +174,8 @@ class Author:
                 summary=f"Made {row.product} {row.name or row.config_id} for {describe(draft.targeting)}",
                 detail=_audit_detail(row, None),
             )  # fmt: skip
+            if also is not None:
+                also(c, row)
         return row
 
     def _prefix(self, c: sa.Connection, draft: Draft) -> str:
@@ -189,6 +197,7 @@ class Author:
         now: datetime,
         allow: Callable[[Draft], None] | None = None,
         action: str = "config.changed",
+        also: Also | None = None,
     ) -> tuple[rows.ConfigRow, Draft]:
         """Commit a new revision of a config; fields that are not given stay.
 
@@ -197,6 +206,7 @@ class Author:
                 is active again.
             action: What the audit trail calls it.
             allow: Asked with what it would become; whatever it raises ends the change.
+            also: What else is written in the same transaction.
 
         Raises:
             ConflictError: ``expected_revision`` is not the present one.
@@ -220,12 +230,19 @@ class Author:
             allow(draft)
         row = self._revise(
             before, draft.name, draft.targeting.to_dict(), draft.payload, "active", draft.expires_ms,
-            draft.comment, action, by, now, draft,
+            draft.comment, action, by, now, draft, also,
         )  # fmt: skip
         return row, draft
 
     def retire(
-        self, config_id: str, *, expected_revision: int | None, by: str, now: datetime, comment: str = ""
+        self,
+        config_id: str,
+        *,
+        expected_revision: int | None,
+        by: str,
+        now: datetime,
+        comment: str = "",
+        also: Also | None = None,
     ) -> rows.ConfigRow:
         """Take a config away; its values go back everywhere. The history stays.
 
@@ -243,7 +260,7 @@ class Author:
             return before
         return self._revise(
             before, before.name, before.targeting, before.payload, "retired", None, comment,
-            "config.retired", by, now, None,
+            "config.retired", by, now, None, also,
         )  # fmt: skip
 
     def _revise(
@@ -259,6 +276,7 @@ class Author:
         by: str,
         now: datetime,
         draft: Draft | None,
+        also: Also | None,
     ) -> rows.ConfigRow:
         now_ms = int(now.timestamp() * 1000)
         with self._database.write() as c:
@@ -290,6 +308,8 @@ class Author:
                 f"{row.name or row.config_id} (revision {row.revision})",
                 detail=_audit_detail(row, before),
             )  # fmt: skip
+            if also is not None:
+                also(c, row)
         return row
 
     def get(self, config_id: str) -> rows.ConfigRow:
