@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from litestar import Request, Response, get, post
 from litestar.params import FromPath
-from litestar.response import Redirect
+from litestar.response import Redirect, Stream
 
 from sealwire.errors import InvalidChangeError, NotFoundError, NotPermittedError, SealwireError
 from sealwire.server.access import Principal
@@ -20,8 +20,10 @@ from sealwire.server.control_plane import ControlPlane
 from sealwire.server.store.rows import ApplicationKeyRow
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import forms
-from sealwire.server.ui.people import at, counts_of, status_of, tabs, told
-from sealwire.server.ui.render import page
+from sealwire.server.ui.live import Fragments
+from sealwire.server.ui.pages import Watching
+from sealwire.server.ui.people import at, counts_of, rows_of, status_of, tabs, tabs_of, told
+from sealwire.server.ui.render import dom_id, macro, page
 from sealwire.server.ui.roles import Group, groups
 from sealwire.server.ui.views import Moment, Tab
 
@@ -40,6 +42,7 @@ class KeyLine:
         revoke_href: Where it ends; empty for who may not.
     """
 
+    dom_id: str
     name: str
     last4: str
     user: str
@@ -52,11 +55,13 @@ class KeyLine:
 
 @dataclass(frozen=True, slots=True)
 class KeysPage:
-    """Application keys. ``tabs`` is empty on the page of one's own."""
+    """Application keys. ``tabs`` and ``live_href`` are empty on the page of one's own."""
 
     tabs: tuple[Tab, ...]
     rows: tuple[KeyLine, ...]
     has_user: bool
+    summary: str = ""
+    live_href: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,14 +183,33 @@ async def show_everybodys_keys(
     request: Asked, principal: Asker, tenant: OwnTenant, plane: Plane
 ) -> Response[str]:
     """Everybody's application keys."""
-    found = await asyncio.to_thread(plane.application_keys.everybodys, principal)
-    base = "/people/keys" if principal.may(REVOKE_ALL) else ""
-    view = KeysPage(
-        await _tabs(plane, principal), tuple(_line(row, base) for row in found), bool(principal.user_id)
-    )
+    view = await _everybodys_view(plane, principal)
     return page(
         request, "people/keys.html", title="Application keys", view=view, principal=principal, tenant=tenant
     )
+
+
+@get("/live/people/keys", opt=SEES_ALL, include_in_schema=False)
+async def live_everybodys_keys(principal: Asker, plane: Plane, viewers: Watching) -> Stream:
+    """Everybody's application keys, as they change."""
+    row = macro("people/_parts.html", "key_row")
+    parts = {name: macro("people/_parts.html", name) for name in ("no_keys", "announcement")}
+
+    async def screen() -> Fragments:
+        view = await _everybodys_view(plane, principal)
+        body = rows_of({one.dom_id: row(one, True) for one in view.rows})
+        return {"rows": body, **tabs_of(view.tabs), **{name: part(view) for name, part in parts.items()}}
+
+    return await viewers.stream(screen)
+
+
+async def _everybodys_view(plane: ControlPlane, principal: Principal) -> KeysPage:
+    found = await asyncio.to_thread(plane.application_keys.everybodys, principal)
+    base = "/people/keys" if principal.may(REVOKE_ALL) else ""
+    return KeysPage(
+        await _tabs(plane, principal), tuple(_line(row, base) for row in found), bool(principal.user_id),
+        f"There are {len(found)} application keys.", "/live/people/keys",
+    )  # fmt: skip
 
 
 async def _tabs(plane: ControlPlane, principal: Principal) -> tuple[Tab, ...]:
@@ -258,12 +282,13 @@ def _revoke_page(
 
 def _line(row: ApplicationKeyRow, base: str) -> KeyLine:
     return KeyLine(
-        row.name, row.last4, row.user, f"/people/{row.user_id}" if row.user_id else "", row.scopes,
-        at(row.created_ms), at(row.last_used_ms), f"{base}/{row.key_id}/revoke" if base else "",
+        dom_id("key", row.key_id), row.name, row.last4, row.user,
+        f"/people/{row.user_id}" if row.user_id else "", row.scopes, at(row.created_ms),
+        at(row.last_used_ms), f"{base}/{row.key_id}/revoke" if base else "",
     )  # fmt: skip
 
 
 HANDLERS = [
     show_own_keys, show_new_own_key, make_own_key, show_revoke_own_key, revoke_own_key, show_everybodys_keys,
-    show_revoke_anybodys_key, revoke_anybodys_key,
+    live_everybodys_keys, show_revoke_anybodys_key, revoke_anybodys_key,
 ]  # fmt: skip

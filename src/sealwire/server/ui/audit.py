@@ -29,6 +29,8 @@ from sealwire.server.tenant import Tenant
 from sealwire.server.ui import config_history, forms
 from sealwire.server.ui.config_history import DiffLine
 from sealwire.server.ui.filters import Field, Grammar
+from sealwire.server.ui.live import Fragments, Rows
+from sealwire.server.ui.pages import Watching
 from sealwire.server.ui.render import has_page, macro, moment, page
 from sealwire.server.ui.views import Link, Moment, Status
 
@@ -36,7 +38,8 @@ Asked: TypeAlias = Request[Any, Any, Any]
 READ, WRITE = {"permission": "audit_logs_read"}, {"permission": "audit_logs_write"}
 
 PAGE_ROWS = 50
-OWN_PARAMETERS = ("q", "from", "until", "before", "after")
+OWN_PARAMETERS = ("q", "from", "until", "before", "after", "since")
+LIVE_ROWS = 200  # on a page that is left open
 MAX_DETAIL_CHARS = 8000
 SHOWN_FILES = 10
 
@@ -80,6 +83,7 @@ class EventRow:
     """
 
     id: int
+    dom_id: str
     href: str
     status: Status
     actor: str
@@ -132,7 +136,11 @@ class ChainView:
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
-    """The trail as far as an address asks for it."""
+    """The trail as far as an address asks for it.
+
+    Attributes:
+        live_href: The stream of this page: what it shows stays, what is new comes on top.
+    """
 
     chain: ChainView
     query: str
@@ -145,6 +153,8 @@ class AuditPage:
     previous_href: str | None
     next_href: str | None
     export_hrefs: tuple[tuple[str, str], ...]
+    summary: str
+    live_href: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +180,37 @@ async def show_audit(request: Asked, principal: Asker, tenant: OwnTenant, plane:
     return page(
         request, "audit/audit.html", title="Audit trail", view=view, principal=principal, tenant=tenant
     )
+
+
+@get("/live/audit", opt=READ, include_in_schema=False)
+async def live_audit(
+    request: Asked, principal: Asker, tenant: OwnTenant, plane: Plane, viewers: Watching
+) -> Stream:
+    """The trail as it grows. Its head is looked at each time; events only when that moved."""
+    query = dict(request.query_params)
+    row = macro("audit/_parts.html", "row")
+    parts = {name: macro("audit/_parts.html", name) for name in ("chain", "nothing", "announcement")}
+    org_id = tenant.organisation.org_id
+    seen: tuple[object, ...] = ()
+    fragments: Fragments = {}
+
+    def stands() -> tuple[object, ...]:
+        plane.trail.refusals.flush()
+        return plane.trail.head(org_id), plane.trail.checked.get(org_id)
+
+    async def screen() -> Fragments:
+        nonlocal seen, fragments
+        now = await asyncio.to_thread(stands)
+        if now != seen or not fragments:
+            view = await _view(plane, tenant, principal, query)
+            rows = {event.dom_id: row(event) for event in view.events}
+            body = Rows('<tbody id="events" role="rowgroup">', rows, "</tbody>")
+            pager = macro("_macros.html", "pager")(view.previous_href, view.next_href, "")
+            fragments = {"events": body, "pager": pager, **{name: part(view) for name, part in parts.items()}}
+            seen = now
+        return fragments
+
+    return await viewers.stream(screen)
 
 
 @post("/audit/verify", opt=READ, include_in_schema=False)
@@ -218,7 +259,7 @@ async def show_change(
     return Response(html, media_type=MediaType.HTML)
 
 
-HANDLERS = [show_audit, verify, export, show_event, show_change]
+HANDLERS = [show_audit, live_audit, verify, export, show_event, show_change]
 
 
 # Views --------------------------------------------------------------------------------------------------
@@ -244,17 +285,26 @@ async def _view(
     given = {name: query[name] for name in OWN_PARAMETERS if query.get(name)}
     criteria, problems = _criteria(given)
     before, after = _place(given.get("before")), _place(given.get("after"))
+    # A page that is open keeps the rows it has, while new ones come on top of them.
+    since = None if before is not None or after is not None else _place(given.get("since"))
+    size = PAGE_ROWS if since is None else LIVE_ROWS
     found: list[rows.AuditRow] = []
     if not problems:
-        found = await api.load(plane, tenant, criteria, limit=PAGE_ROWS + 1, before=before, after=after)
-    more = len(found) > PAGE_ROWS
-    if after is not None:
-        found = found[-PAGE_ROWS:]
+        found = await api.load(plane, tenant, criteria, limit=size + 1, before=before, after=after)
+    more = len(found) > size
+    if since is not None:
+        more = more or (bool(found) and found[-1].id < since)
+        found = [row for row in found if row.id >= since][:size]
+    elif after is not None:
+        found = found[-size:]
     else:
-        found = found[:PAGE_ROWS]
+        found = found[:size]
     newer = more if after is not None else before is not None
     older = True if after is not None else more
     kept: dict[str, str] = {name: given[name] for name in ("q", "from", "until") if name in given}
+    stays: dict[str, str] = {name: given[name] for name in ("before", "after") if name in given}
+    if not stays and found:
+        stays = {"since": str(found[-1].id)}
     return AuditPage(
         chain=await _chain(plane, tenant),
         query=given.get("q", ""),
@@ -272,6 +322,8 @@ async def _view(
         )
         if principal.may("audit_logs_write")
         else (),
+        summary=f"Newest event: {found[0].summary}" if found else "No event is shown.",
+        live_href=_href({**kept, **stays}, path="/live/audit"),
     )
 
 
@@ -284,8 +336,8 @@ def _place(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
-def _href(kept: Mapping[str, str], **more: str) -> str:
-    return f"/audit?{urlencode({**kept, **more}, safe=':,')}"
+def _href(kept: Mapping[str, str], *, path: str = "/audit", **more: str) -> str:
+    return f"{path}?{urlencode({**kept, **more}, safe=':,')}"
 
 
 async def _chain(plane: ControlPlane, tenant: Tenant) -> ChainView:
@@ -352,6 +404,7 @@ def _event(row: rows.AuditRow) -> EventRow:
     href = f"/audit/{row.id}"
     return EventRow(
         id=row.id,
+        dom_id=f"event-{row.id}",
         href=href,
         status=Status(known.action.replace("_", " "), tone, icon),
         actor=row.actor,

@@ -6,10 +6,11 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
+from urllib.parse import urlencode
 
 from litestar import Request, Response, get, post
 from litestar.params import FromPath
-from litestar.response import Redirect
+from litestar.response import Redirect, Stream
 
 from sealwire.errors import ConflictError, InvalidChangeError, NotPermittedError, SealwireError
 from sealwire.server.access import Principal, links
@@ -25,6 +26,8 @@ from sealwire.server.tenant import Tenant
 from sealwire.server.ui import forms, tables
 from sealwire.server.ui.account import METHODS, device_words
 from sealwire.server.ui.filters import Field, Grammar
+from sealwire.server.ui.live import Fragments, Rows
+from sealwire.server.ui.pages import Watching
 from sealwire.server.ui.people_views import (
     DangerPage,
     Held,
@@ -37,7 +40,7 @@ from sealwire.server.ui.people_views import (
     UserPage,
     UsersPage,
 )
-from sealwire.server.ui.render import moment, page
+from sealwire.server.ui.render import dom_id, macro, moment, page
 from sealwire.server.ui.tables import Column
 from sealwire.server.ui.views import NEVER, Moment, Status, Tab
 
@@ -102,7 +105,39 @@ async def there(plane: ControlPlane, principal: Principal) -> Mapping[str, Liste
 @get("/people", opt=READING, include_in_schema=False)
 async def show_users(request: Asked, principal: Asker, tenant: OwnTenant, plane: Plane) -> Response[str]:
     """Everybody of the organisation."""
-    query = {name: value for name, value in request.query_params.items() if name in _OWN_PARAMETERS and value}
+    view = await _users_view(principal, plane, dict(request.query_params))
+    return page(request, "people/users.html", title="People", view=view, principal=principal, tenant=tenant)
+
+
+@get("/live/people", opt=READING, include_in_schema=False)
+async def live_users(request: Asked, principal: Asker, plane: Plane, viewers: Watching) -> Stream:
+    """Everybody of the organisation, as they change."""
+    query = dict(request.query_params)
+    row = macro("people/_parts.html", "user")
+    parts = {
+        name: macro("people/_parts.html", name) for name in ("count", "nothing", "pager", "announcement")
+    }
+
+    async def screen() -> Fragments:
+        view = await _users_view(principal, plane, query)
+        body = rows_of({one.dom_id: row(one) for one in view.rows})
+        return {"rows": body, **tabs_of(view.tabs), **{name: part(view) for name, part in parts.items()}}
+
+    return await viewers.stream(screen)
+
+
+def rows_of(rows: Mapping[str, str]) -> Rows:
+    """The rows of a live table of people, roles or keys."""
+    return Rows('<tbody id="rows" role="rowgroup">', rows, "</tbody>")
+
+
+def tabs_of(shown: tuple[Tab, ...]) -> dict[str, str]:
+    """The tabs, for who has more than one."""
+    return {"tabs": macro("people/_parts.html", "tabs")(shown)} if len(shown) > 1 else {}
+
+
+async def _users_view(principal: Principal, plane: ControlPlane, given: Mapping[str, str]) -> UsersPage:
+    query = {name: given[name] for name in _OWN_PARAMETERS if given.get(name)}
     found = await asyncio.to_thread(plane.directory.all, principal, now_ms=plane.now_ms())
     roles = await there(plane, principal)
     asked = USERS.parse(query.get("q", ""))
@@ -112,7 +147,7 @@ async def show_users(request: Asked, principal: Asker, tenant: OwnTenant, plane:
         matching, COLUMNS, identity=lambda line: line[0].user.user_id, path="/people", query=query,
         default_sort="user",
     )  # fmt: skip
-    view = UsersPage(
+    return UsersPage(
         tabs=tabs(principal, "/people", await counts_of(plane, principal)),
         headings=shown.headings,
         rows=tuple(_line(*line) for line in shown.rows),
@@ -125,8 +160,9 @@ async def show_users(request: Asked, principal: Asker, tenant: OwnTenant, plane:
         previous_href=shown.previous_href,
         next_href=shown.next_href,
         may_invite=principal.may(INVITE),
+        summary=f"{len(matching)} of {len(found)} users are shown.",
+        live_href="/live/people" + (f"?{urlencode(query)}" if query else ""),
     )
-    return page(request, "people/users.html", title="People", view=view, principal=principal, tenant=tenant)
 
 
 _OWN_PARAMETERS = ("q", "sort", "after", "before")
@@ -135,7 +171,8 @@ _OWN_PARAMETERS = ("q", "sort", "after", "before")
 def _line(entry: Entry, roles: tuple[Held, ...]) -> UserLine:
     user = entry.user
     return UserLine(
-        f"/people/{user.user_id}", user.email, user.name, _STATES[user.state], roles, _factor_words(entry),
+        dom_id("user", user.user_id), f"/people/{user.user_id}", user.email, user.name, _STATES[user.state],
+        roles, _factor_words(entry),
         at(user.last_sign_in_ms),
     )  # fmt: skip
 
@@ -521,7 +558,7 @@ def status_of(error: SealwireError | None) -> int:
 
 
 HANDLERS = [
-    show_users, show_invite, invite, invite_again, make_reset_link, show_user, give_role, take_role,
-    rename_user, end_user_sessions, enable_user, show_disable, disable_user,
+    show_users, live_users, show_invite, invite, invite_again, make_reset_link, show_user, give_role,
+    take_role, rename_user, end_user_sessions, enable_user, show_disable, disable_user,
     show_remove_second_factor, remove_second_factor,
 ]  # fmt: skip

@@ -26,6 +26,7 @@ class Held:
 class UserLine:
     """A user in the table."""
 
+    dom_id: str
     href: str
     email: str
     name: str
@@ -51,6 +52,8 @@ class UsersPage:
     previous_href: str | None
     next_href: str | None
     may_invite: bool
+    summary: str
+    live_href: str
 
 
 @dataclass(frozen=True, slots=True)

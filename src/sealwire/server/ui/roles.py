@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from litestar import Request, Response, get, post
 from litestar.params import FromPath
-from litestar.response import Redirect
+from litestar.response import Redirect, Stream
 
 from sealwire.errors import (
     ConflictError,
@@ -31,8 +31,20 @@ from sealwire.server.api.guard import Asker, OwnTenant, Plane
 from sealwire.server.control_plane import ControlPlane
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import forms
-from sealwire.server.ui.people import at, counts_of, held, status_of, tabs, there, told
-from sealwire.server.ui.render import page
+from sealwire.server.ui.live import Fragments
+from sealwire.server.ui.pages import Watching
+from sealwire.server.ui.people import (
+    at,
+    counts_of,
+    held,
+    rows_of,
+    status_of,
+    tabs,
+    tabs_of,
+    there,
+    told,
+)
+from sealwire.server.ui.render import dom_id, macro, page
 from sealwire.server.ui.views import Moment, Tab
 
 Asked: TypeAlias = Request[Any, Any, Any]
@@ -45,6 +57,7 @@ _NOT_DONE = (InvalidChangeError, ConflictError, NotPermittedError)
 class RoleLine:
     """A role in the table."""
 
+    dom_id: str
     href: str
     name: str
     description: str
@@ -61,6 +74,8 @@ class RolesPage:
     rows: tuple[RoleLine, ...]
     total: int
     may_manage: bool
+    summary: str
+    live_href: str = "/live/people/roles"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,20 +214,35 @@ def groups(chosen: Collection[str], *, lacking: Collection[str] = ()) -> tuple[G
 @get("/people/roles", opt=READING, include_in_schema=False)
 async def show_roles(request: Asked, principal: Asker, tenant: OwnTenant, plane: Plane) -> Response[str]:
     """All roles."""
+    view = await _roles_view(plane, principal)
+    return page(request, "people/roles.html", title="Roles", view=view, principal=principal, tenant=tenant)
+
+
+@get("/live/people/roles", opt=READING, include_in_schema=False)
+async def live_roles(principal: Asker, plane: Plane, viewers: Watching) -> Stream:
+    """All roles, as they change."""
+    row, announcement = macro("people/_parts.html", "role_row"), macro("people/_parts.html", "announcement")
+
+    async def screen() -> Fragments:
+        view = await _roles_view(plane, principal)
+        body = rows_of({one.dom_id: row(one, view.total) for one in view.rows})
+        return {"rows": body, **tabs_of(view.tabs), "announcement": announcement(view)}
+
+    return await viewers.stream(screen)
+
+
+async def _roles_view(plane: ControlPlane, principal: Principal) -> RolesPage:
     users = await asyncio.to_thread(plane.directory.all, principal, now_ms=plane.now_ms())
     having = Counter(role_id for one in users for role_id in {row.role_id for row in one.bindings})
     rows = tuple(
         RoleLine(
-            f"/people/roles/{role_id}", one.role.name, one.role.description, one.role.built_in,
-            len(one.role.permissions), having[role_id],
+            dom_id("role", role_id), f"/people/roles/{role_id}", one.role.name, one.role.description,
+            one.role.built_in, len(one.role.permissions), having[role_id],
         )
         for role_id, one in (await there(plane, principal)).items()
     )  # fmt: skip
-    view = RolesPage(
-        tabs(principal, "/people/roles", await counts_of(plane, principal)), rows, len(PERMISSIONS),
-        principal.may(MANAGE),
-    )  # fmt: skip
-    return page(request, "people/roles.html", title="Roles", view=view, principal=principal, tenant=tenant)
+    shown = tabs(principal, "/people/roles", await counts_of(plane, principal))
+    return RolesPage(shown, rows, len(PERMISSIONS), principal.may(MANAGE), f"There are {len(rows)} roles.")
 
 
 @get("/people/roles/{role_id:str}", opt=READING, include_in_schema=False)
@@ -491,6 +521,6 @@ async def _delete_page(
 
 
 HANDLERS = [
-    show_roles, show_role, show_new_role, make_role, show_edit_role, change_role, show_delete_role,
-    delete_role,
+    show_roles, live_roles, show_role, show_new_role, make_role, show_edit_role, change_role,
+    show_delete_role, delete_role,
 ]  # fmt: skip

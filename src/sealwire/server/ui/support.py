@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+from urllib.parse import urlencode
 
 from litestar import Request, Response, get
+from litestar.response import Stream
 
 from sealwire.products import PRODUCTS
 from sealwire.server.api.guard import Asker, OwnTenant
@@ -14,7 +16,9 @@ from sealwire.server.fleet import support
 from sealwire.server.fleet.overview import Fleet
 from sealwire.server.fleet.support import DOCUMENTED, FEATURES, LANGUAGES, SEEN, Feature
 from sealwire.server.ui.fleet import href as fleet_href
-from sealwire.server.ui.render import page
+from sealwire.server.ui.live import Fragments, Rows
+from sealwire.server.ui.pages import Watching
+from sealwire.server.ui.render import dom_id, macro, page
 from sealwire.server.ui.views import Status, Tab
 
 Asked: TypeAlias = Request[Any, Any, Any]
@@ -50,6 +54,7 @@ class Cell:
 class FeatureRow:
     """One feature in every language; ``href`` leads to where it is set, None where it cannot be here."""
 
+    dom_id: str
     title: str
     product: str
     href: str | None
@@ -68,6 +73,8 @@ class SupportPage:
     old_agents: int
     agents_href: str
     clients: int
+    summary: str
+    live_href: str
 
 
 _HOW = {
@@ -90,7 +97,26 @@ async def show_support(request: Asked, principal: Asker, tenant: OwnTenant) -> R
     )
 
 
-HANDLERS = [show_support]
+@get("/live/support", opt={"permission": "fleet_read"}, include_in_schema=False)
+async def live_support(request: Asked, tenant: OwnTenant, viewers: Watching) -> Stream:
+    """How many of the fleet take what, as it changes."""
+    language = request.query_params.get("language", "")
+    row = macro("support/_parts.html", "row")
+    parts = {
+        name: macro("support/_parts.html", name)
+        for name in ("about", "tabs", "agents", "head", "announcement")
+    }
+
+    async def screen() -> Fragments:
+        view = _view(await tenant.overview.look(), language)
+        rows = {one.dom_id: row(one) for one in view.rows}
+        body = Rows('<tbody id="rows" role="rowgroup">', rows, "</tbody>")
+        return {"rows": body, **{name: part(view) for name, part in parts.items()}}
+
+    return await viewers.stream(screen)
+
+
+HANDLERS = [show_support, live_support]
 
 
 def _view(fleet: Fleet, language: str) -> SupportPage:
@@ -116,6 +142,7 @@ def _view(fleet: Fleet, language: str) -> SupportPage:
         languages=tuple((name, LANGUAGES[name], counts[name]) for name in shown),
         rows=tuple(
             FeatureRow(
+                dom_id("feature", feature.title),
                 feature.title,
                 feature.product,
                 f"/configs?q=product:{feature.product}" if feature.product in PRODUCTS else None,
@@ -129,6 +156,8 @@ def _view(fleet: Fleet, language: str) -> SupportPage:
         old_agents=sum(line.version in old_agents for line in fleet.agents),
         agents_href=fleet_href(tab="agents", q=f"version:{','.join(old_agents)}" if old_agents else ""),
         clients=len(fleet.clients),
+        summary=f"Clients that are counted: {len(fleet.clients)}.",
+        live_href="/live/support" + (f"?{urlencode({'language': language})}" if len(shown) == 1 else ""),
     )
 
 

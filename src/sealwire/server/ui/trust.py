@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from litestar import Request, Response, get, post
 from litestar.params import FromPath
+from litestar.response import Stream
 
 from sealwire.errors import NotFoundError, SettingsError
 from sealwire.server import install, standing
@@ -20,7 +21,9 @@ from sealwire.server.organisation import RENEW_ROOTS_BEFORE, REPOSITORIES, ROOT_
 from sealwire.server.store import read
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import forms
-from sealwire.server.ui.render import moment, page
+from sealwire.server.ui.live import Fragments, Rows
+from sealwire.server.ui.pages import Watching
+from sealwire.server.ui.render import dom_id, macro, moment, page
 from sealwire.server.ui.views import NEVER, Moment, Status
 
 Asked: TypeAlias = Request[Any, Any, Any]
@@ -53,6 +56,7 @@ class Until:
 class RoleRow:
     """One role. ``keys`` are the first characters of their ids, and the whole."""
 
+    dom_id: str
     name: str
     version: str
     documents: int
@@ -100,6 +104,8 @@ class TrustPage:
     ca_pem: str
     ca_fingerprint: str
     may_manage: bool
+    summary: str
+    live_href: str = "/live/trust"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +142,27 @@ async def show_trust(request: Asked, principal: Asker, tenant: OwnTenant, plane:
     """What is trusted, and until when."""
     view = await asyncio.to_thread(_view, tenant, plane, principal)
     return page(request, "trust/trust.html", title="Trust", view=view, principal=principal, tenant=tenant)
+
+
+@get("/live/trust", opt=READ, include_in_schema=False)
+async def live_trust(tenant: OwnTenant, plane: Plane, viewers: Watching, principal: Asker) -> Stream:
+    """Alarms, versions and what is left of each lifetime, as they change."""
+    parts = {name: macro("trust/_parts.html", name) for name in ("alarms", "announcement")}
+    of_each = {name: macro("trust/_parts.html", name) for name in ("version", "root")}
+    row = macro("trust/_parts.html", "role")
+
+    async def screen() -> Fragments:
+        view = await asyncio.to_thread(_view, tenant, plane, principal)
+        found: dict[str, str | Rows] = {}
+        for one in view.repositories:
+            rows = {role.dom_id: row(role) for role in one.roles}
+            found[f"{one.name}-roles"] = Rows(
+                f'<tbody id="{one.name}-roles" role="rowgroup">', rows, "</tbody>"
+            )
+            found |= {f"{one.name}-{name}": part(one) for name, part in of_each.items()}
+        return {**found, **{name: part(view) for name, part in parts.items()}}
+
+    return await viewers.stream(screen)
 
 
 @get("/trust/{repository:str}/{action:str}", opt=MANAGE, include_in_schema=False)
@@ -185,7 +212,7 @@ async def renew(
     )  # fmt: skip
 
 
-HANDLERS = [show_trust, ask_renew, renew]
+HANDLERS = [show_trust, live_trust, ask_renew, renew]
 
 
 # Views --------------------------------------------------------------------------------------------------
@@ -195,12 +222,15 @@ def _view(tenant: Tenant, plane: ControlPlane, principal: Principal) -> TrustPag
     now = plane.clock()
     with plane.database.read() as c:
         alarms = read.open_alarms(c, tenant.organisation.org_id)
+    repositories = tuple(_repository(one, now) for one in api.repositories(tenant, plane))
     return TrustPage(
         alarms=tuple(AlarmView(alarm.subject, alarm.message, moment(alarm.at_ms / 1000)) for alarm in alarms),
-        repositories=tuple(_repository(one, now) for one in api.repositories(tenant, plane)),
+        repositories=repositories,
         ca_pem=plane.ca_pem,
         ca_fingerprint=install.ca_fingerprint(plane.ca_pem),
         may_manage=principal.may("rc_keys_manage"),
+        summary=f"Alarms that are open: {len(alarms)}. "
+        + " ".join(f"Root {one.root_version} of the {one.name} repository." for one in repositories),
     )
 
 
@@ -221,14 +251,15 @@ def _repository(one: standing.Repository, now: datetime) -> RepositoryView:
         root_keys=_keys(one.root_key_ids),
         root_threshold=_threshold(one.root_threshold, len(one.root_key_ids)),
         root_keys_are=one.root_keys_are,
-        roles=tuple(_role(role, now) for role in one.roles),
+        roles=tuple(_role(one.name, role, now) for role in one.roles),
         first_root=one.first_root,
         first_root_sha256=one.first_root_sha256,
     )
 
 
-def _role(role: standing.Role, now: datetime) -> RoleRow:
+def _role(repository: str, role: standing.Role, now: datetime) -> RoleRow:
     return RoleRow(
+        dom_id=dom_id(repository, role.name),
         name=role.name,
         version="–" if role.version is None else str(role.version),
         documents=role.documents,

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from litestar import Request, Response, get, post
 from litestar.params import FromPath
-from litestar.response import Redirect
+from litestar.response import Redirect, Stream
 
 from sealwire.errors import InvalidChangeError, Problem
 from sealwire.server.access import Principal
@@ -16,7 +16,9 @@ from sealwire.server.api.guard import Asker, OwnTenant, Plane
 from sealwire.server.store.webhooks import CallRow, WebhookRow
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import forms
-from sealwire.server.ui.render import moment, page
+from sealwire.server.ui.live import Fragments, Rows
+from sealwire.server.ui.pages import Watching
+from sealwire.server.ui.render import dom_id, macro, moment, page
 from sealwire.server.ui.views import NEVER, Moment, Status
 from sealwire.server.webhooks import EVENTS, TEST
 
@@ -31,6 +33,7 @@ _OFF = Status("Off", "mute", "ban", remedy="Nothing is sent while it is off.")
 class Call:
     """One call. ``after`` says when the next attempt is, if there is one."""
 
+    dom_id: str
     status: Status
     event: str
     subject: str
@@ -44,6 +47,7 @@ class Call:
 class Hook:
     """One webhook in the table."""
 
+    dom_id: str
     href: str
     name: str
     host: str
@@ -58,6 +62,16 @@ class HooksPage:
 
     hooks: tuple[Hook, ...]
     may_write: bool
+    summary: str
+    live_href: str = "/live/webhooks"
+
+
+@dataclass(frozen=True, slots=True)
+class CallsView:
+    """The calls of a webhook, newest first."""
+
+    calls: tuple[Call, ...]
+    summary: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +102,8 @@ class HookPage:
     made_by: str
     wrong: dict[str, str]
     may_write: bool
+    summary: str
+    live_href: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +127,25 @@ class DeletePage:
 @get("/webhooks", opt=READ, include_in_schema=False)
 async def show_webhooks(request: Asked, principal: Asker, tenant: OwnTenant) -> Response[str]:
     """All webhooks."""
-    found = await asyncio.to_thread(tenant.webhooks.all)
-    last = await asyncio.to_thread(tenant.webhooks.last_calls)
-    view = HooksPage(
-        tuple(_hook(row, last.get(row.webhook_id)) for row in found), principal.may("webhooks_write")
-    )
+    view = await asyncio.to_thread(_hooks, tenant, principal)
     return page(
         request, "webhooks/webhooks.html", title="Webhooks", view=view, principal=principal, tenant=tenant
     )
+
+
+@get("/live/webhooks", opt=READ, include_in_schema=False)
+async def live_webhooks(tenant: OwnTenant, viewers: Watching, principal: Asker) -> Stream:
+    """All webhooks with their last calls, as they change."""
+    hooks, announcement = (
+        macro("webhooks/_parts.html", "hooks"),
+        macro("webhooks/_parts.html", "announcement"),
+    )
+
+    async def screen() -> Fragments:
+        view = await asyncio.to_thread(_hooks, tenant, principal)
+        return {"hooks": hooks(view), "announcement": announcement(view)}
+
+    return await viewers.stream(screen)
 
 
 @get("/webhooks/new", opt=WRITE, include_in_schema=False)
@@ -150,6 +177,25 @@ async def show_webhook(
     form = forms.Form({"name": [row.name], "url": [row.url], "events": list(row.events)})
     calls = await asyncio.to_thread(tenant.webhooks.calls, webhook_id)
     return _form(request, principal, tenant, row, form, {}, calls)
+
+
+@get("/live/webhooks/{webhook_id:str}", opt=READ, include_in_schema=False)
+async def live_webhook(webhook_id: FromPath[str], tenant: OwnTenant, viewers: Watching) -> Stream:
+    """The calls of a webhook and what became of them, as they come."""
+    call = macro("webhooks/_parts.html", "call")
+    parts = {name: macro("webhooks/_parts.html", name) for name in ("no_calls", "announcement")}
+
+    def load() -> CallsView:
+        tenant.webhooks.get(webhook_id)  # a stream of what is gone ends
+        return _calls(tenant.webhooks.calls(webhook_id))
+
+    async def screen() -> Fragments:
+        view = await asyncio.to_thread(load)
+        rows = {one.dom_id: call(one) for one in view.calls}
+        body = Rows('<ul class="lines close" id="calls">', rows, "</ul>")
+        return {"calls": body, **{name: part(view) for name, part in parts.items()}}
+
+    return await viewers.stream(screen)
 
 
 @post("/webhooks/{webhook_id:str}", opt=WRITE, status_code=200, include_in_schema=False)
@@ -234,17 +280,20 @@ def _form(
     calls: list[CallRow] | None = None,
 ) -> Response[str]:
     chosen = form.all("events")
+    made = _calls(calls or [])
     view = HookPage(
         href="" if row is None else _href(row),
         name=form.text("name"),
         url=form.text("url"),
         enabled=row is None or row.enabled,
         choices=tuple(Choice(event, title, event in chosen) for event, title in EVENTS.items()),
-        calls=tuple(_call(call) for call in calls or ()),
+        calls=made.calls,
         made=NEVER if row is None else moment(row.created_ms / 1000),
         made_by="" if row is None else row.created_by,
         wrong=wrong,
         may_write=principal.may("webhooks_write"),
+        summary=made.summary,
+        live_href="" if row is None else f"/live{_href(row)}",
     )
     return page(
         request, "webhooks/webhook.html", title="New webhook" if row is None else row.name, view=view,
@@ -268,10 +317,24 @@ def _wrong(error: InvalidChangeError) -> dict[str, str]:
     return {problem.path.removeprefix("$.") or "name": problem.message for problem in problems}
 
 
+def _hooks(tenant: Tenant, principal: Principal) -> HooksPage:
+    found, last = tenant.webhooks.all(), tenant.webhooks.last_calls()
+    hooks = tuple(_hook(row, last.get(row.webhook_id)) for row in found)
+    wrong = [hook.name for hook in hooks if hook.last is not None and hook.last.status.tone == "bad"]
+    summary = f"Webhooks: {len(hooks)}. " + (f"Not taken: {', '.join(wrong)}." if wrong else "")
+    return HooksPage(hooks, principal.may("webhooks_write"), summary)
+
+
+def _calls(found: list[CallRow]) -> CallsView:
+    calls = tuple(_call(call) for call in found)
+    last = f"Last call: {calls[0].event}, {calls[0].status.word.lower()}." if calls else "No calls yet."
+    return CallsView(calls, last)
+
+
 def _hook(row: WebhookRow, last: CallRow | None) -> Hook:
     return Hook(
-        _href(row), row.name, _host(row), _ON if row.enabled else _OFF, row.events,
-        None if last is None else _call(last),
+        dom_id("hook", row.webhook_id), _href(row), row.name, _host(row), _ON if row.enabled else _OFF,
+        row.events, None if last is None else _call(last),
     )  # fmt: skip
 
 
@@ -283,6 +346,7 @@ def _call(call: CallRow) -> Call:
     else:
         status = Status("Not taken", "bad", "triangle-alert", call.error)
     return Call(
+        f"call-{call.id}",
         status,
         "test" if call.event == TEST else call.event,
         call.subject,
@@ -303,6 +367,8 @@ def _host(row: WebhookRow) -> str:
 
 HANDLERS = [
     show_webhooks,
+    live_webhooks,
+    live_webhook,
     show_new_webhook,
     make_webhook,
     show_webhook,

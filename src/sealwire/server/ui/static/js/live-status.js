@@ -1,5 +1,7 @@
 // <live-status src="/live/…">: keeps the page live, says how old what is shown is, and pauses it.
 //
+// With `steady`, rows that come above do not move what somebody reads.
+//
 // The stream is htmx's, started from here and not by an attribute: htmx looks at the page as soon as it is
 // loaded, which may be before its SSE extension is; this module always runs after both.
 import { age } from "./relative-time.js";
@@ -15,12 +17,18 @@ class LiveStatus extends HTMLElement {
     this.refused = false;
     this.button.addEventListener("click", () => (this.paused ? this.resume() : this.pause()));
     this.timer = setInterval(() => this.draw(), 1000);
+    if (this.hasAttribute("steady")) {
+      // Before anything is painted: nobody sees it jump.
+      this.observer = new MutationObserver(() => this.release());
+      this.observer.observe(document.getElementById("main"), { childList: true, subtree: true });
+    }
     this.begin();
     this.draw();
   }
 
   disconnectedCallback() {
     clearInterval(this.timer);
+    this.observer?.disconnect();
     this.end();
   }
 
@@ -37,9 +45,11 @@ class LiveStatus extends HTMLElement {
     for (const name of ["htmx:sse:after:message", "beat"]) {
       source.addEventListener(name, () => {
         this.heardAt = Date.now();
+        this.held = undefined;
         this.draw();
       });
     }
+    source.addEventListener("htmx:sse:before:message", () => this.hold());
     source.addEventListener("htmx:sse:error", (event) => {
       this.refused = event.detail.status === 401;
     });
@@ -51,6 +61,27 @@ class LiveStatus extends HTMLElement {
     this.source?.remove();
     this.connection?.reader?.cancel();
     this.connection = undefined;
+  }
+
+  // The row that has the focus, is under the pointer or unfolded; else, once one has scrolled, the first in view.
+  hold() {
+    if (!this.observer) return;
+    const inView = (row) => {
+      const box = row?.getBoundingClientRect();
+      return box && box.bottom > 0 && box.top < window.innerHeight;
+    };
+    const rows = [...document.querySelectorAll("tr[id]")];
+    const row =
+      [document.activeElement?.closest("tr[id]"), document.querySelector("tr[id]:hover")].find(inView) ??
+      rows.find((one) => one.querySelector("details[open]") && inView(one)) ??
+      (window.scrollY > 0 ? rows.find(inView) : undefined);
+    this.held = row && { row, top: row.getBoundingClientRect().top };
+  }
+
+  release() {
+    if (!this.held?.row.isConnected) return;
+    const moved = this.held.row.getBoundingClientRect().top - this.held.top;
+    if (moved) window.scrollBy({ top: moved, behavior: "instant" });
   }
 
   pause() {
