@@ -35,6 +35,7 @@ class Problem(TypedDict):
         problems: What is wrong with the request, and where.
         expected_revision: The revision that the request was made for.
         actual_revision: The revision that is there now.
+        position: Of the character in a query that makes no sense there, from 0.
     """
 
     type: str
@@ -45,6 +46,7 @@ class Problem(TypedDict):
     problems: NotRequired[list[ProblemAt]]
     expected_revision: NotRequired[int]
     actual_revision: NotRequired[int]
+    position: NotRequired[int]
 
 
 _ALWAYS = {

@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException
 
 from sealwire import errors
 from sealwire.server import audit
+from sealwire.server.security.query import QueryError
 
 log = structlog.get_logger()
 
@@ -59,6 +60,8 @@ def from_error(request: Request[Any, Any, Any], error: errors.SealwireError) -> 
     headers = {}
     if isinstance(error, errors.InvalidChangeError):
         body["problems"] = [{"path": p.path, "message": p.message} for p in error.problems]
+    if isinstance(error, QueryError):
+        body["position"] = error.position
     if isinstance(error, errors.ConflictError):
         if error.expected_revision is not None:
             body["expected_revision"] = error.expected_revision

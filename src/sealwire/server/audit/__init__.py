@@ -167,6 +167,7 @@ _THINGS: Mapping[str, tuple[str, str]] = {
     "role": ("Access Management", "role"),
     "role_binding": ("Access Management", "role"),
     "root": ("Remote Configuration", "root_key"),
+    "security_traces": ("Application Security", "security_traces"),
     "server": ("Organization Management", "control_plane"),
     "session": ("Authentication", "user"),
     "sign_in": ("Authentication", "user"),
