@@ -23,7 +23,7 @@ from sealwire.products import PRODUCTS
 from sealwire.server.waf import engine as waf
 from sealwire.server.waf import sample_request
 from sealwire.server.waf import worker as waf_worker
-from sealwire.server.waf.box import MAX_REQUESTS, MAX_WAITING, Answer, WafBox, findings, waf_findings
+from sealwire.server.waf.box import MAX_REQUESTS, MAX_WAITING, Answer, WafBox, findings, waf_verdict
 from tests.support.console import Console, run
 from tests.support.parts import denylist
 
@@ -169,10 +169,8 @@ def test_every_example_of_a_product_is_taken_by_the_engine() -> None:
     async def case(box: WafBox) -> None:
         for name in ("ASM", "ASM_DATA", "ASM_DD"):
             example = PRODUCTS[name].example
-            assert (await waf_findings(box, name, example, raw=raw(example))).problems == ()
-        assert await waf_findings(box, "APM_TRACING", {}, raw=b"{}") == findings(
-            {}, waf.Diagnostics("", True)
-        )
+            assert (await waf_verdict(box, name, example, raw=raw(example))).problems == ()
+        assert await waf_verdict(box, "APM_TRACING", {}, raw=b"{}") == findings({}, waf.Diagnostics("", True))
 
     in_box(case)
 
@@ -196,7 +194,7 @@ def test_what_the_engine_refuses_it_says_in_its_own_words_at_the_place() -> None
     }
 
     async def case(box: WafBox) -> None:
-        found = await waf_findings(box, "ASM", payload, raw=raw(payload))
+        found = await waf_verdict(box, "ASM", payload, raw=raw(payload))
 
         said = {one.path: one.message for one in found.problems}
         assert "unknown operator: 'nope'" in said["$.custom_rules[1]"]
@@ -478,7 +476,7 @@ def test_without_the_engine_every_question_is_answered_clearly(tmp_path: Path) -
         assert await box.version() is None
         with pytest.raises(SettingsError, match="not installed"):
             await box.check({"ASM/x": b"{}"})
-        assert (await waf_findings(box, "ASM", {}, raw=b"{}")).problems == ()
+        assert (await waf_verdict(box, "ASM", {}, raw=b"{}")).problems == ()
         broken = tmp_path / "libddwaf.so"
         broken.write_bytes(b"\x7fELF nonsense")
         for file in (broken, tmp_path / "nothing.so"):
@@ -593,10 +591,47 @@ def test_the_check_of_a_config_has_the_engines_words_too(tmp_path: Path) -> None
 
         found = await it.post("/configs:check", {"product": "ASM", "payload": payload}, status=200)
 
-        assert found["problems"] == []
-        (warning,) = [one for one in found["warnings"] if "engine says" in one["message"]]
-        assert warning["path"] == "$.custom_rules[0]"
-        assert "invalid regular expression: {1,100}" in warning["message"]
+        (problem,) = found["problems"]
+        assert problem["path"] == "$.payload.custom_rules[0]"
+        assert "The tracers' engine says: invalid regular expression: {1,100}" in problem["message"]
+
+    run(tmp_path, case)
+
+
+@needs_engine
+def test_what_the_engine_refuses_is_not_saved(tmp_path: Path) -> None:
+    good = {"custom_rules": [with_regex("r", "shoes")]}
+    bad = {"custom_rules": [with_regex("r", "(a{1,100}){1,100}")]}
+    nothing_in_it = {"rules_data": [{"id": "blocked_ips", "type": "ip_with_expiration", "data": []}]}
+
+    async def case(it: Console) -> None:
+        refused = await it.refused("POST", "/configs", {"product": "ASM", "payload": bad}, status=422)
+        assert [one["path"] for one in refused["problems"]] == ["$.payload.custom_rules[0]"]
+        assert "invalid regular expression: {1,100}" in refused["detail"]
+
+        made = await it.put_config("ASM", good)
+        await it.published()
+        change = {"expected_revision": 1, "payload": bad}
+        refused = await it.refused("PUT", f"/configs/{made['id']}", change, status=422)
+        assert "invalid regular expression: {1,100}" in refused["detail"]
+        assert made["warnings"] == []
+        # What ends the engine never gets to it: it would end the applications too.
+        await it.refused("POST", "/configs", {"product": "ASM_DATA", "payload": nothing_in_it}, status=422)
+        assert (await it.put_config("ASM_DATA", denylist("203.0.113.7")))["warnings"] == []
+
+    run(tmp_path, case)
+
+
+def test_without_the_engine_what_is_saved_says_that_it_was_not_tried(tmp_path: Path) -> None:
+    async def case(it: Console) -> None:
+        it.plane.tenants[1].waf = WafBox(None, None)
+
+        made = await it.put_config("ASM", {"custom_rules": [with_regex("r", "shoes")]})
+        elsewhere = await it.put_config("APM_TRACING", {"lib_config": {"tracing_sampling_rate": 0.5}})
+
+        (warning,) = made["warnings"]
+        assert "not installed on this server: whether it takes this was not checked" in warning["message"]
+        assert elsewhere["warnings"] == []
 
     run(tmp_path, case)
 

@@ -2,7 +2,8 @@
 
 Lists of the same id in several configs are joined by the client, so many configs may stand side by side;
 only their type must agree, as the client takes it from the first it meets. Expirations are seconds: in
-milliseconds an entry would never lapse.
+milliseconds an entry would never lapse. A list without entries is refused: libddwaf 2.1.0 reads past its end,
+and the application dies with it.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ _LIST = Record(
     required={
         "id": Text(max_length=256, says="What rules call it; blocked_ips and blocked_users are standard."),
         "type": Text(one_of=(_IP, _TEXT), says="Addresses and networks, or exact texts."),
-        "data": ListOf(item=_ENTRY, says="The entries."),
+        # The engine ends the application that gives it a list without entries.
+        "data": ListOf(item=_ENTRY, min_items=1, says="The entries."),
     },
     also=_addresses,
 )

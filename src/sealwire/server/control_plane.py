@@ -92,6 +92,7 @@ class ControlPlane:
 
     def _add(self, row: rows.Organisation) -> Tenant:
         tenant = Tenant(self.database, self.keyring, self.settings, row, self.clock, self.access)
+        tenant.waf = self.waf
         tenant.publish_first()
         self.tenants[row.org_id] = tenant
         return tenant

@@ -25,6 +25,7 @@ from sealwire.server.settings import ServerSettings
 from sealwire.server.store import rows
 from sealwire.server.store.database import Database
 from sealwire.server.switches import Switches
+from sealwire.server.waf.box import WafBox
 from sealwire.server.webhooks import Webhooks
 
 log = structlog.get_logger()
@@ -45,6 +46,7 @@ class Tenant:
         access: Access,
     ) -> None:
         self.organisation = organisation  # another one when ``switches`` changed it
+        self.waf: WafBox | None = None  # the control plane's, where it has the engine
         self._database = database
         self._keyring = keyring
         self._clock = clock

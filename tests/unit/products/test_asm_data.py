@@ -39,9 +39,11 @@ GOOD: list[dict[str, Any]] = [
         ]
     },
     {"exclusion_data": [{"id": "suspicious_ips", "type": IP, "data": [{"value": "192.0.2.66"}]}]},
-    {"rules_data": [{"id": "blocked_ips", "type": IP, "data": []}], "exclusion_data": []},
+    {"rules_data": [{"id": "blocked_ips", "type": IP, "data": [{"value": "::1"}]}], "exclusion_data": []},
 ]
 BAD = [
+    ({"rules_data": [{"id": "blocked_ips", "type": IP, "data": []}]}, "$.rules_data[0].data"),
+    ({"exclusion_data": [{"id": "suspicious_ips", "type": IP, "data": []}]}, "$.exclusion_data[0].data"),
     (denylist("1.2.3.4/8"), "$.rules_data[0].data[0].value"),
     (denylist("1.2.3.4", "nonsense"), "$.rules_data[0].data[1].value"),
     (denylist({"value": 7}), "$.rules_data[0].data[0].value"),
@@ -54,7 +56,7 @@ BAD = [
     (denylist({"value": "1.2.3.4", "expiration": True}), "$.rules_data[0].data[0].expiration"),
     (denylist("mallory", kind="users"), "$.rules_data[0].type"),
     (denylist("1.2.3.4", list_id=""), "$.rules_data[0].id"),
-    ({"rules_data": [*denylist()["rules_data"], *denylist()["rules_data"]]}, "$.rules_data[1].id"),
+    ({"rules_data": [*denylist("::1")["rules_data"], *denylist("::1")["rules_data"]]}, "$.rules_data[1].id"),
     ({"rules_data": {"id": "blocked_ips"}}, "$.rules_data"),
     ({"rules_data": [["blocked_ips"]]}, "$.rules_data[0]"),
     ({"rules_data": [{"id": "a", "type": IP}]}, "$.rules_data[0].data"),

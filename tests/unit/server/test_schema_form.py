@@ -227,7 +227,7 @@ def test_rows_are_added_moved_and_removed() -> None:
     assert act(DATA, payload, "up", "p.rules_data.1") == "p.rules_data.0"
     assert [row["id"] for row in payload["rules_data"]] == ["b", "a"]
     act(DATA, payload, "add", "p.rules_data.0.data")
-    assert payload["rules_data"][0]["data"] == [{}]
+    assert payload["rules_data"][0]["data"] == [{}, {}]  # one is there from the start: there must be one
     act(DATA, payload, "remove", "p.rules_data.0")
     assert [row["id"] for row in payload["rules_data"]] == ["a"]
     act(DATA, payload, "remove", "p.rules_data")

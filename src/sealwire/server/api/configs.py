@@ -30,7 +30,6 @@ from sealwire.server.store.configs import STATES
 from sealwire.server.targeting import Targeting
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui.tables import read_place, write_place
-from sealwire.server.waf.box import waf_findings
 
 _MISSING = msgspec.UNSET
 MAX_PAGE = 1000
@@ -480,7 +479,6 @@ async def check_config(
             "permitted": None,
         }
     payload = orjson.loads(draft.payload)
-    said = await waf_findings(plane.waf, draft.product.name, payload, raw=draft.payload)
     found = await reach.live_reach(
         tenant, draft.product, draft.targeting, payload=payload, config_id=data.config_id
     )
@@ -491,7 +489,6 @@ async def check_config(
         "problems": [],
         "warnings": [
             *shapes.problems(draft.warnings),
-            *shapes.problems((*said.problems, *said.warnings)),
             *(
                 shapes.ProblemAt(path="$.targeting", message=caution.words)
                 for caution in found.cautions

@@ -3,7 +3,8 @@
 The admin API and the pages both change configs through an ``Editor`` and through nothing else, so that what
 a page may do and what the API may do are the same thing. Two questions come before every change: the
 permission of the product (``Product.writes``) and, for roles restricted to services and environments,
-whether the targeting before and after stays within them.
+whether the targeting before and after stays within them. What the tracers' firewall will load is tried on
+their own engine first, where this server has it: what that refuses is not saved.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import orjson
 from sealwire.errors import InvalidChangeError, NotFoundError, Problem
 from sealwire.products import PRODUCTS, Product, get
 from sealwire.server.access.permissions import Principal
-from sealwire.server.authoring.author import Draft, moved_on
+from sealwire.server.authoring.author import Also, Draft, moved_on
 from sealwire.server.fleet.overview import ClientLine
 from sealwire.server.store import rows
 from sealwire.server.store.configs import ACTIVE, RETIRED, state_of
 from sealwire.server.targeting import Targeting
 from sealwire.server.tenant import Tenant
+from sealwire.server.waf.box import PRODUCTS as OF_THE_FIREWALL
+from sealwire.server.waf.box import waf_verdict
 
 READ = "rc_config_read"
 PUBLISH = "rc_config_publish"
@@ -92,7 +95,7 @@ class Editor:
         """
         self._principal.require(get(str(fields.get("product", ""))).reads)
         draft = await asyncio.to_thread(self._author.check, **fields, now=self._now, config_id=config_id)
-        return self._with_notice(draft)
+        return self._with_notice(draft, await self._tried(draft.product, orjson.loads(draft.payload)))
 
     def may_write(self, product: Product, targeting: Targeting) -> bool:
         """Whether a config with this targeting is theirs to make and to change."""
@@ -103,11 +106,15 @@ class Editor:
 
     # Changing -----------------------------------------------------------------------------------------
 
-    async def create(self, fields: Mapping[str, Any]) -> tuple[rows.ConfigRow, Draft]:
+    async def create(
+        self, fields: Mapping[str, Any], *, also: Also | None = None, is_rendered: bool = False
+    ) -> tuple[rows.ConfigRow, Draft]:
         """Commit a new config and publish it.
 
         Args:
             fields: ``product``, ``payload``, and any of ``targeting``, ``name``, ``comment``, ``expires_at``.
+            also: What else is written in the same transaction.
+            is_rendered: The payload was made by this program of parts it checked: the engine is not asked.
 
         Raises:
             InvalidChangeError, NotPermittedError: As they say; nothing was made.
@@ -115,39 +122,57 @@ class Editor:
         product = get(str(fields.get("product", "")))
         for permission in (PUBLISH, product.writes):
             self._principal.require(permission)
+        said = () if is_rendered else await self._tried(product, fields.get("payload"))
 
         def commit() -> tuple[rows.ConfigRow, Draft]:
             draft = self._author.check(**fields, now=self._now)
             self._require(product, draft.targeting)
-            return self._author.create(draft, by=self._principal.user, now=self._now), draft
+            return self._author.create(draft, by=self._principal.user, now=self._now, also=also), draft
 
         row, draft = await asyncio.to_thread(commit)
         self._tenant.reconciler.nudge()
-        return row, self._with_notice(draft)
+        return row, self._with_notice(draft, said)
 
     async def change(
-        self, config_id: str, fields: Mapping[str, Any], *, expected_revision: int
+        self,
+        config_id: str,
+        fields: Mapping[str, Any],
+        *,
+        expected_revision: int,
+        also: Also | None = None,
+        is_rendered: bool = False,
     ) -> tuple[rows.ConfigRow, Draft]:
         """Commit a new revision and publish it; fields that are not given stay.
+
+        Args:
+            also: What else is written in the same transaction.
+            is_rendered: As in ``create``.
 
         Raises:
             ConflictError: Somebody changed it since ``expected_revision``.
             InvalidChangeError, NotFoundError, NotPermittedError: As they say; nothing was changed.
         """
-        self._require_of(await self.get(config_id), expected_revision)
+        before = await self.get(config_id)
+        self._require_of(before, expected_revision)
+        said = () if is_rendered else await self._tried(PRODUCTS[before.product], fields.get("payload"))
 
         def commit() -> tuple[rows.ConfigRow, Draft]:
             return self._author.change(
                 config_id, expected_revision=expected_revision, fields=fields, by=self._principal.user,
-                now=self._now, allow=lambda draft: self._require(draft.product, draft.targeting),
+                now=self._now, allow=lambda draft: self._require(draft.product, draft.targeting), also=also,
             )  # fmt: skip
 
         row, draft = await asyncio.to_thread(commit)
         self._tenant.reconciler.nudge()
-        return row, self._with_notice(draft)
+        return row, self._with_notice(draft, said)
 
     async def retire(
-        self, config_id: str, *, expected_revision: int | None, comment: str = ""
+        self,
+        config_id: str,
+        *,
+        expected_revision: int | None,
+        comment: str = "",
+        also: Also | None = None,
     ) -> rows.ConfigRow:
         """Take a config away; its values go back everywhere, its history stays.
 
@@ -158,7 +183,7 @@ class Editor:
         self._require_of(seen, expected_revision)
         row = await asyncio.to_thread(
             self._author.retire, config_id, expected_revision=seen.revision, by=self._principal.user,
-            now=self._now, comment=comment,
+            now=self._now, comment=comment, also=also,
         )  # fmt: skip
         self._tenant.reconciler.nudge()
         return row
@@ -200,6 +225,7 @@ class Editor:
             "comment": comment or f"Restored revision {revision}",
             "expires_at": old.expires_ms if expires_at is KEPT else expires_at,
         }
+        said = await self._tried(PRODUCTS[row.product], fields["payload"])
 
         def commit() -> tuple[rows.ConfigRow, Draft]:
             return self._author.change(
@@ -210,13 +236,32 @@ class Editor:
 
         restored, draft = await asyncio.to_thread(commit)
         self._tenant.reconciler.nudge()
-        return restored, self._with_notice(draft)
+        return restored, self._with_notice(draft, said)
 
-    def _with_notice(self, draft: Draft) -> Draft:
+    async def _tried(self, product: Product, payload: object) -> tuple[Problem, ...]:
+        """What the tracers' engine says of a payload that it will load, but does not refuse it for.
+
+        Raises:
+            InvalidChangeError: It refuses some of it, in its own words.
+        """
+        if product.name not in OF_THE_FIREWALL or not isinstance(payload, Mapping):
+            return ()
+        if await asyncio.to_thread(product.check, payload):
+            return ()  # it is refused for these
+        found = await waf_verdict(self._tenant.waf, product.name, payload, raw=product.render(payload))
+        if found.problems:
+            first = found.problems[0]
+            raise InvalidChangeError(
+                f"{first.message} Nothing was changed.",
+                problems=tuple(_below_payload(problem) for problem in found.problems),
+            )
+        return tuple(_below_payload(warning) for warning in found.warnings)
+
+    def _with_notice(self, draft: Draft, said: tuple[Problem, ...]) -> Draft:
         organisation = self._tenant.organisation
-        if organisation.remote_config and organisation.withdrawing_ms is None:
-            return draft
-        return replace(draft, warnings=(*draft.warnings, Problem("$", SWITCHED_OFF)))
+        if not (organisation.remote_config and organisation.withdrawing_ms is None):
+            said = (*said, Problem("$", SWITCHED_OFF))
+        return replace(draft, warnings=(*draft.warnings, *said)) if said else draft
 
     def _require_of(self, row: rows.ConfigRow, expected_revision: int | None) -> None:
         self._require(PRODUCTS[row.product], Targeting.parse(row.targeting))
@@ -227,6 +272,10 @@ class Editor:
     def _require(self, product: Product, targeting: Targeting) -> None:
         for permission in (PUBLISH, product.writes):
             self._principal.require_change(permission, services=targeting.service, envs=targeting.env)
+
+
+def _below_payload(problem: Problem) -> Problem:
+    return Problem("$.payload" + problem.path.removeprefix("$"), problem.message)
 
 
 def _not_that_one(text: str) -> InvalidChangeError:

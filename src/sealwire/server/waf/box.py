@@ -299,18 +299,30 @@ class Findings:
     warnings: tuple[Problem, ...] = ()
 
 
-async def waf_findings(box: WafBox, product: str, payload: Mapping[str, Any], *, raw: bytes) -> Findings:
-    """Try a payload of ASM, ASM_DD or ASM_DATA in the engine; nothing where there is none, or no time.
+#: Said of what was saved without the engine.
+NOT_TRIED = "The tracers' engine is not installed on this server: whether it takes this was not checked."
+NO_TIME = "The tracers' engine was too busy to try this: whether it takes it was not checked."
+
+
+async def waf_verdict(
+    box: WafBox | None, product: str, payload: Mapping[str, Any], *, raw: bytes
+) -> Findings:
+    """Try a payload of ASM, ASM_DD or ASM_DATA in the engine; a warning says that it could not be tried.
 
     Args:
+        box: None: there is no engine.
         raw: The payload as it would be published.
     """
     if product not in PRODUCTS:
         return Findings()
+    if box is None:
+        return Findings(warnings=(Problem("$", NOT_TRIED),))
     try:
         (said,) = await box.check({f"{product}/draft": raw})
-    except (SettingsError, UnavailableError):
-        return Findings()
+    except SettingsError:
+        return Findings(warnings=(Problem("$", NOT_TRIED),))
+    except UnavailableError:
+        return Findings(warnings=(Problem("$", NO_TIME),))
     except InvalidChangeError as error:
         return Findings(problems=error.problems)
     return findings(payload, said)
