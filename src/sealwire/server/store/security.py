@@ -161,7 +161,7 @@ def facet_values(
             for value, count, _ in c.execute(asked.where(column != 0).limit(limit))
         ]
     found = c.execute(asked.where(column != "").limit(limit)).all()
-    newest = _documents(c, [row_id for _, _, row_id in found])
+    newest = documents(c, [row_id for _, _, row_id in found])
     return [(getattr(newest[row_id], facet.attribute), int(count)) for _, count, row_id in found]
 
 
@@ -175,10 +175,10 @@ def _values_of_several(
             counts[value] += int(count)
             newest[value] = max(newest.get(value, 0), row_id)
     most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
-    documents = _documents(c, {newest[value] for value, _ in most})
+    known = documents(c, {newest[value] for value, _ in most})
 
     def as_written(value: str) -> str:
-        written: tuple[str, ...] = getattr(documents[newest[value]], facet.attribute)
+        written: tuple[str, ...] = getattr(known[newest[value]], facet.attribute)
         return next((each for each in written if each.lower() == value), value)
 
     return [(as_written(value), count) for value, count in most]
@@ -279,7 +279,8 @@ def _found(row: Any) -> Found:
     return Found(row_id, _decode_row(document), count)
 
 
-def _documents(c: sa.Connection, row_ids: Iterable[int]) -> dict[int, SecurityTrace]:
+def documents(c: sa.Connection, row_ids: Iterable[int]) -> dict[int, SecurityTrace]:
+    """Rows by their numbers."""
     asked = sa.select(_t.row_id, _t.document).where(_t.row_id.in_(list(row_ids)))
     return {row_id: _decode_row(document) for row_id, document in c.execute(asked)}
 

@@ -92,7 +92,9 @@ def upgrade() -> None:
         batch_op.create_index("security_traces_by_id", ["org_id", "trace_id", "span_id"], unique=True)
         batch_op.create_index("security_traces_by_ip", ["org_id", "actor_ip", "ts_ms"], unique=False)
         batch_op.create_index("security_traces_by_service", ["org_id", "service", "ts_ms"], unique=False)
-        batch_op.create_index("security_traces_by_time", ["org_id", "ts_ms"], unique=False)
+        batch_op.create_index(
+            "security_traces_by_time", ["org_id", "ts_ms", "count", "blocked", "is_attack"], unique=False
+        )
 
     op.create_table(
         "signal_comments",
