@@ -43,9 +43,12 @@ class ServerSettings:
         timestamp_lifetime_s: How long agents keep what they have while the control plane is away.
         max_wait_s: Longest held answer, 0..60; 0 holds none.
         inventory_every_s: How often agents tell what they are and see, 1..3600.
+        security_retention_days: How long security traces are kept, 1..365.
+        security_max_traces: How many are kept of each organisation; beyond, the oldest go first.
         organisation: Name of the organisation made at first start.
         public_url: How agents and people reach this server; empty means from ``listen`` and ``port``.
         webhook_networks: Networks besides public addresses that webhooks may call, such as 10.0.0.0/8.
+        own_networks: Networks of one's own, such as proxies and offices: blocking them is asked about first.
         ddwaf_library: A libddwaf 2 to try rules with; empty: the one in an installed ddtrace, if any.
         log_level: debug, info, warning, error.
         oidc_issuer: A provider of OpenID Connect people may sign in with, as its URL; empty: none.
@@ -72,9 +75,12 @@ class ServerSettings:
     timestamp_lifetime_s: int = 10 * 86400
     max_wait_s: int = 55
     inventory_every_s: int = 60
+    security_retention_days: int = 15
+    security_max_traces: int = 500_000
     organisation: str = "main"
     public_url: str = ""
     webhook_networks: tuple[str, ...] = ()
+    own_networks: tuple[str, ...] = ()
     ddwaf_library: str = ""
     log_level: str = "info"
     oidc_issuer: str = ""
@@ -219,17 +225,20 @@ def _check(settings: ServerSettings) -> None:
         raise SettingsError("max_wait_s must be between 0 (never hold an answer) and 60 seconds.")
     if not 1 <= settings.inventory_every_s <= 3600:
         raise SettingsError("inventory_every_s must be between 1 and 3600 seconds.")
+    if not 1 <= settings.security_retention_days <= 365:
+        raise SettingsError("security_retention_days must be between 1 and 365.")
+    if not 1_000 <= settings.security_max_traces <= 100_000_000:
+        raise SettingsError("security_max_traces must be between 1000 and 100000000.")
     if bool(settings.tls_cert_file) != bool(settings.tls_key_file):
         raise SettingsError("tls_cert_file and tls_key_file go together: set both, or neither.")
     if not 0 <= settings.port <= 65535:
         raise SettingsError(f"port must be between 0 and 65535, not {settings.port}.")
-    for network in settings.webhook_networks:
-        try:
-            ipaddress.ip_network(network)
-        except ValueError as error:
-            raise SettingsError(
-                f"webhook_networks takes networks such as 10.0.0.0/8, not {network!r}."
-            ) from error
+    for name in ("webhook_networks", "own_networks"):
+        for network in getattr(settings, name):
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                raise SettingsError(f"{name} takes networks such as 10.0.0.0/8, not {network!r}.") from error
     try:
         ipaddress.ip_address(settings.listen)
     except ValueError as error:

@@ -19,8 +19,12 @@ from sealwire.server.fleet.propagation import Propagation
 from sealwire.server.fleet.uptake import Uptakes
 from sealwire.server.keyring import Keyring
 from sealwire.server.observe import Observer
+from sealwire.server.protect.denylists import Denylists
 from sealwire.server.publish import Publisher
 from sealwire.server.reconciler import Reconciler
+from sealwire.server.security.detection import Detection
+from sealwire.server.security.rule_book import RuleBook
+from sealwire.server.security.triage import Triage
 from sealwire.server.settings import ServerSettings
 from sealwire.server.store import rows
 from sealwire.server.store.database import Database
@@ -67,8 +71,18 @@ class Tenant:
         )
         self.overview = Overview(self, database)
         self.switches = Switches(self, database, access, settings, clock)
+        self.detection = Detection(
+            database,
+            organisation.org_id,
+            retain_s=settings.security_retention_days * 86_400.0,
+            max_rows=settings.security_max_traces,
+            clock=lambda: clock().timestamp(),
+        )
         self.uptakes = Uptakes(self.distributor)
+        self.triage = Triage(database, organisation.org_id)
+        self.rule_book = RuleBook(database, organisation.org_id, self.detection.set_rules)
         self.webhooks = Webhooks(self, database, keyring, settings)
+        self.denylists = Denylists(self, database, clock, settings.own_networks)
         self._tasks: list[asyncio.Task[None]] = []
 
     def publish_first(self) -> None:
@@ -81,9 +95,11 @@ class Tenant:
             asyncio.create_task(self.reconciler.run(), name="reconciler"),
             asyncio.create_task(self.observer.run(), name="observer"),
             asyncio.create_task(self.inventory.run(), name="inventory"),
+            asyncio.create_task(self.detection.run(), name="detection"),
             asyncio.create_task(self._upkeep(), name="upkeep"),
             asyncio.create_task(self.switches.run(), name="switches"),
             asyncio.create_task(self.webhooks.run(), name="webhooks"),
+            asyncio.create_task(self.denylists.run(), name="denylists"),
             asyncio.create_task(self.overview.keep_warm(), name="overview"),
         ]
 
@@ -110,6 +126,7 @@ class Tenant:
                 self.propagation.forget(forgotten)
                 await self._keep_counts()
                 await self.inventory.forget_old()
+                await self.detection.forget_old()
                 if await asyncio.to_thread(self._renew_roots):
                     self.reconciler.reload()
             except SealwireError as error:

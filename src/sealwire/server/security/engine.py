@@ -300,6 +300,14 @@ class Engine:
             changes += self.insert(row, now=row.ts)
         return changes
 
+    def withdraw(self, signal: Signal) -> None:
+        """Take an opened signal back, as if its case had not held yet; its group goes on to be counted."""
+        watch = self._watches.get(signal.rule_id)
+        key = tuple(signal.group.values())
+        if watch is not None and watch.open.get(key) is signal:
+            del watch.open[key]
+        self._changed.pop(signal.id, None)
+
     def insert(self, row: SecurityTrace, *, now: float, count: int = 1) -> list[Change]:
         """Take one row, or a number of rows like it.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -234,15 +234,30 @@ def put_traces(c: sa.Connection, org_id: int, found: Iterable[Stored]) -> int:
     return put
 
 
-def recent(c: sa.Connection, org_id: int, *, since_ms: int, limit: int) -> list[Found]:
-    """The newest rows since then, oldest first: what detection counts again after a restart."""
+def put_counted(c: sa.Connection, org_id: int, counted: Iterable[Stored]) -> None:
+    """Put counts, each in place of what it was before; its mark says which it is."""
+    values = [_values(org_id, one) for one in counted]
+    insert = (postgresql.insert if c.dialect.name == "postgresql" else sqlite.insert)(security_traces)
+    statement = insert.on_conflict_do_update(
+        index_elements=[_t.org_id, _t.trace_id, _t.span_id], set_={"count": insert.excluded.count}
+    )
+    for start in range(0, len(values), INSERT_AT_ONCE):
+        c.execute(statement, values[start : start + INSERT_AT_ONCE])
+
+
+def recent(c: sa.Connection, org_id: int, *, since_ms: int, limit: int) -> Iterator[Found]:
+    """The newest rows since then, oldest first, a thousand in memory at once."""
+    of_time = (_t.org_id == org_id, _t.ts_ms >= since_ms)
+    first_ms = c.execute(
+        sa.select(_t.ts_ms).where(*of_time).order_by(_t.ts_ms.desc()).offset(limit - 1).limit(1)
+    ).scalar()
     asked = (
         sa.select(_t.row_id, _t.document, _t.count)
-        .where(_t.org_id == org_id, _t.ts_ms >= since_ms)
-        .order_by(_t.ts_ms.desc(), _t.row_id.desc())
-        .limit(limit)
+        .where(_t.org_id == org_id, _t.ts_ms >= (since_ms if first_ms is None else first_ms))
+        .order_by(_t.ts_ms, _t.row_id)
+        .execution_options(yield_per=1000)
     )
-    return [_found(row) for row in reversed(c.execute(asked).all())]
+    return map(_found, c.execute(asked))
 
 
 def count_traces(c: sa.Connection, org_id: int) -> int:
@@ -431,29 +446,43 @@ def signal_counts(c: sa.Connection, org_id: int, since_ms: int) -> dict[str, int
 
 
 def put_signals(c: sa.Connection, org_id: int, changed: Iterable[Signal]) -> None:
-    """Signals as they are now; what people made of them stays."""
-    values = [
-        {
-            "org_id": org_id,
-            "signal_id": one.id,
-            "rule_id": one.rule_id,
-            "severity": int(one.severity),
-            "first_seen_ms": int(one.first_seen * 1000),
-            "last_seen_ms": int(one.last_seen * 1000),
-            "closed_ms": int(one.closed_at * 1000) if one.closed_at else None,
-            "services": several(list(one.services)),
-            "words": several([one.title, *one.group.values(), *one.attackers, *one.users]),
-            "document": _encode(one),
-            "triage": "open",
-            "archive_reason": "",
-            "assignee": "",
-            "triaged_by": "",
-            "triaged_ms": None,
-        }
-        for one in changed
-        if one.id
-    ]
-    upsert(c, signal_table, values, "triage", "archive_reason", "assignee", "triaged_by", "triaged_ms")
+    """Signals as they are now; what people made of them stays, and what is known of a later time."""
+    put_packed_signals(c, [packed_signal(org_id, one) for one in changed if one.id])
+
+
+def packed_signal(org_id: int, one: Signal) -> dict[str, Any]:
+    """A signal as it is now, for ``put_packed_signals``."""
+    return {
+        "org_id": org_id,
+        "signal_id": one.id,
+        "rule_id": one.rule_id,
+        "severity": int(one.severity),
+        "first_seen_ms": int(one.first_seen * 1000),
+        "last_seen_ms": int(one.last_seen * 1000),
+        "closed_ms": int(one.closed_at * 1000) if one.closed_at else None,
+        "services": several(list(one.services)),
+        "words": several([one.title, *one.group.values(), *one.attackers, *one.users]),
+        "document": _encode(one),
+        "triage": "open",
+        "archive_reason": "",
+        "assignee": "",
+        "triaged_by": "",
+        "triaged_ms": None,
+    }
+
+
+def put_packed_signals(c: sa.Connection, packed: Sequence[Mapping[str, Any]]) -> None:
+    """Put signals as ``packed_signal`` gave them."""
+    if not packed:
+        return
+    insert = (postgresql.insert if c.dialect.name == "postgresql" else sqlite.insert)(signal_table)
+    detected = ("severity", "first_seen_ms", "last_seen_ms", "closed_ms", "services", "words", "document")
+    statement = insert.on_conflict_do_update(
+        index_elements=[_s.org_id, _s.signal_id],
+        set_={name: insert.excluded[name] for name in detected},
+        where=_s.last_seen_ms <= insert.excluded.last_seen_ms,
+    )
+    c.execute(statement, list(packed))
 
 
 def open_signals(c: sa.Connection, org_id: int) -> list[Signal]:

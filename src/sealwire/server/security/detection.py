@@ -1,0 +1,645 @@
+"""The detection loop of one organisation: what agents saw goes in, rows and signals come out.
+
+A batch is queued, read into rows, put through sampling and the detection rules, and written behind: rows,
+signals and what detection remembers in one transaction, so a crash leaves all of them as of one moment.
+Whoever waits for a batch to be taken waits for that transaction. After a restart the signals that were open
+are restored and the rows of the last window counted again, before anything new is taken: nothing opens twice
+and nobody is told twice.
+
+Invariants: the queue is bounded in spans and in bytes, and full means no, not slow; a trace that comes again
+is not counted again, nor is a batch; the event loop is never held for longer than a few milliseconds. All of
+this lives on the event loop, only databases are asked in threads.
+
+Two control planes on one database each have rules run over what was sent to them: a trace is there once, by
+its id, whoever took it, but the signals are those of one process: a group whose requests come in over both
+may have a signal of each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+import structlog
+
+from sealwire.errors import TooOftenError, UnavailableError
+from sealwire.server.fleet.inventory import Rate
+from sealwire.server.security import rule_book
+from sealwire.server.security.deliveries import Run, run_key
+from sealwire.server.security.engine import Counters, Engine, Past
+from sealwire.server.security.observed import Observed, Sightings
+from sealwire.server.security.rows import MAX_AHEAD_S, SecurityTrace, plain, security_trace, visit_row
+from sealwire.server.security.rules import Rule
+from sealwire.server.security.sampling import Sampler
+from sealwire.server.security.signals import Change, Happening, Signal
+from sealwire.server.security.traffic import Traffic
+from sealwire.server.store import security as store
+from sealwire.wire.security_batch import Batch, Seen, VisitCount, Watched, size_of
+from sealwire.wire.traces import Visit
+
+if TYPE_CHECKING:
+    from sealwire.server.store.database import Database
+
+log = structlog.get_logger()
+
+MAX_QUEUED_SPANS: Final = 20_000
+MAX_QUEUED_BYTES: Final = 64 * 1024 * 1024
+MAX_UNWRITTEN: Final = 20_000  # rows, while the database is away
+MAX_WAITING: Final = 2_000  # batches
+WRITE_EVERY_S: Final = 0.3
+TICK_EVERY_S: Final = 10.0
+AT_ONCE_S: Final = 0.004  # longest that the event loop is held
+RETRY_S: Final = 1.0
+MAX_RUNS: Final = 5_000  # of agents, whose batches are remembered
+MAX_REPLAYED: Final = 50_000
+MAX_TRIED: Final = 200_000
+MAX_SIGNALS: Final = 100_000
+SIGNALS_RETAIN_S: Final = 450 * 86_400
+DROP_AT_ONCE: Final = 5_000
+RECOUNT_EVERY_S: Final = 600.0
+
+_Key = tuple[str, tuple[str, ...]]
+
+
+class _Receipt(NamedTuple):
+    """Who waits for what: a batch of a run, or nobody's ``number`` 0."""
+
+    run: str
+    number: int
+    done: asyncio.Future[None]
+
+
+class _Item(NamedTuple):
+    """What came in at once."""
+
+    host: str
+    spans: Sequence[Seen]
+    visits: Sequence[VisitCount]
+    watched: Sequence[Watched]
+    size: int
+    receipt: _Receipt
+
+
+@dataclass(slots=True)
+class _Held:
+    """A run of an agent."""
+
+    run: Run = field(default_factory=Run)
+    waiting: dict[int, asyncio.Future[None]] = field(default_factory=dict)
+    batches: Rate = field(default_factory=lambda: Rate(120, 10.0))
+    spans: Rate = field(default_factory=lambda: Rate(40_000, 4_000.0))
+
+
+@dataclass(slots=True)
+class _Unwritten:
+    """What the next transaction writes."""
+
+    rows: list[store.Stored] = field(default_factory=list)
+    counted: dict[str, store.Stored] = field(default_factory=dict)
+    signals: dict[str, Signal] = field(default_factory=dict)
+    memories: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
+    done: list[_Receipt] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.rows or self.counted or self.signals or self.memories or self.done)
+
+
+class Detection:
+    """What one organisation's agents saw of attacks.
+
+    Args:
+        database: Where it is kept.
+        org_id: Whose.
+        retain_s: How long rows are kept.
+        max_rows: How many are kept at most; the oldest go first.
+        clock: Seconds since 1970.
+
+    Attributes:
+        traffic: Healthy requests of the last hour, by address.
+        generation: Grows with every change of traces or signals.
+        listeners: Called with every row that is taken, and how many requests it stands for.
+        on_change: Called when a signal opened, rose or closed, once that is written.
+        is_listed: Whether an address stands on a list of bad ones.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        org_id: int,
+        *,
+        retain_s: float = 15 * 86_400.0,
+        max_rows: int = 500_000,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.traffic = Traffic()
+        self.generation = 0
+        self.listeners: list[Callable[[SecurityTrace, int], None]] = []
+        self.on_change: list[Callable[[Change], None]] = []
+        self.is_listed: Callable[[str], bool] = lambda ip: False
+        self._database = database
+        self._org_id = org_id
+        self._retain_s = retain_s
+        self._max_rows = max_rows
+        self._clock = clock
+        self._counts: Counter[str] = Counter()
+        self._agents_dropped: dict[str, dict[str, int]] = {}
+        self._queue: deque[_Item] = deque()
+        self._queued_spans = self._queued_bytes = 0
+        self._work = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._sampler = Sampler()
+        self._unwritten = _Unwritten()
+        self._runs: dict[str, _Held] = {}
+        self._new_runs: dict[str, Rate] = {}
+        self._ticked_at = time.monotonic()
+        self._rows_held: int | None = None
+        self._recounted_at = 0.0
+        self._pasts_written: dict[str, int] = {}
+        self._engine = self._restored()
+
+    # After a restart ----------------------------------------------------------------------------------------
+
+    def _restored(self) -> Engine:
+        """The engine as it was, as far as it was written down."""
+        now = self._clock()
+        with self._database.read() as c:
+            rules = rule_book.load(c, self._org_id)
+            signals = store.open_signals(c, self._org_id)
+            pasts = store.memories(c, self._org_id, "past")
+            self._sightings = Sightings(list(store.memories(c, self._org_id, "observed").values()))
+            for key, packed in store.memories(c, self._org_id, "batch").items():
+                self._runs[key] = _Held(Run(packed))
+            window = max((rule.window_s for rule in rules if rule.enabled), default=0)
+            engine = Engine(rules)
+            engine.restore(signals, dict(each for packed in pasts.values() for each in _past(packed)))
+            known = {signal.id for signal in engine.open_signals()}
+            opened: list[Signal] = []
+            since_ms = int((now - window) * 1000)
+            for found in store.recent(c, self._org_id, since_ms=since_ms, limit=MAX_REPLAYED):
+                changes = engine.insert(found.row, now=max(now, found.row.ts), count=found.count)
+                opened += [change.signal for change in changes if change.what is Happening.OPENED]
+        # Rows were written with the signals they made. What opens here only opens as its last row comes live.
+        for signal in opened:
+            engine.withdraw(signal)
+        for signal in signals:
+            if signal.id not in known:
+                signal.closed_at, signal.closed_because = signal.last_seen, "its rule is switched off"
+                self._unwritten.signals[signal.id] = signal
+        engine.take_changed()
+        engine.counters = Counters()
+        return engine
+
+    # What arrives -------------------------------------------------------------------------------------------
+
+    def take(self, batch: Batch, *, key_id: str) -> asyncio.Future[None]:
+        """Queue a batch.
+
+        Returns:
+            Done when it is written; to wait for it is not needed for it to be.
+
+        Raises:
+            UnavailableError: Too much is queued.
+            TooOftenError: This agent sends too often, or too many agents are new.
+        """
+        key = run_key(batch.hostname, batch.agent_uuid, batch.started_ms)
+        now = self._clock()
+        held = self._runs.pop(key, None)
+        if held is None:
+            self._admit(key_id, now)
+            held = _Held()
+        self._runs[key] = held  # the last one now
+        if batch.number in held.waiting:
+            return held.waiting[batch.number]
+        done = asyncio.get_running_loop().create_future()
+        done.add_done_callback(_retrieve)
+        if batch.number in held.run:
+            self._counts["batches_again"] += 1
+            done.set_result(None)
+            return done
+        if not held.batches.take(now) or not held.spans.take(now, len(batch.spans)):
+            self._counts["refused"] += len(batch.spans)
+            raise TooOftenError("This agent sends too much.", retry_after_s=5)
+        host = plain(batch.hostname)
+        self._enqueue(
+            _Item(
+                host, batch.spans, batch.visits, batch.watched,
+                sum(size_of(seen.span) for seen in batch.spans), _Receipt(key, batch.number, done),
+            )
+        )  # fmt: skip
+        held.waiting[batch.number] = done
+        self._agents_dropped.pop(key, None)
+        if batch.dropped:
+            self._agents_dropped[key] = batch.dropped
+            if len(self._agents_dropped) > MAX_RUNS:
+                del self._agents_dropped[next(iter(self._agents_dropped))]
+        return done
+
+    def take_spans(
+        self,
+        spans: Sequence[Seen],
+        *,
+        host: str,
+        watched: Sequence[Watched] = (),
+        visits: Sequence[VisitCount] = (),
+    ) -> asyncio.Future[None]:
+        """Queue what another kind of agent sent, which numbers nothing.
+
+        Raises:
+            UnavailableError: Too much is queued.
+        """
+        done = asyncio.get_running_loop().create_future()
+        done.add_done_callback(_retrieve)
+        size = sum(size_of(seen.span) for seen in spans)
+        self._enqueue(_Item(plain(host), spans, visits, watched, size, _Receipt("", 0, done)))
+        return done
+
+    def _admit(self, key_id: str, now: float) -> None:
+        """Let one more run of an agent be known. Attack: a new name with every batch."""
+        if not self._new_runs.setdefault(key_id, Rate(1_000, 1.0)).take(now):
+            self._counts["refused"] += 1
+            raise TooOftenError("Too many agents are new.", retry_after_s=30)
+        while len(self._runs) >= MAX_RUNS:
+            del self._runs[next(iter(self._runs))]
+
+    def _enqueue(self, item: _Item) -> None:
+        if (
+            self._queued_spans + len(item.spans) > MAX_QUEUED_SPANS
+            or self._queued_bytes + item.size > MAX_QUEUED_BYTES
+            or len(self._unwritten.rows) > MAX_UNWRITTEN
+            or len(self._queue) + len(self._unwritten.done) > MAX_WAITING
+        ):
+            self._counts["refused"] += len(item.spans)
+            raise UnavailableError("More comes than can be read just now.", retry_after_s=5)
+        self._queue.append(item)
+        self._queued_spans += len(item.spans)
+        self._queued_bytes += item.size
+        self._work.set()
+
+    # The loop -----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Read and write until cancelled; the rest is written on the way out."""
+        try:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._work.wait(), self._idle_s())
+                await asyncio.sleep(await _whole(self._round()))
+        finally:
+            self._note_counted()
+            await self.flush()
+
+    def _idle_s(self) -> float:
+        if not self._unwritten.is_empty:
+            return RETRY_S
+        return max(0.0, self._ticked_at + TICK_EVERY_S - time.monotonic())
+
+    async def _round(self) -> float:
+        """Do what is to be done; says for how long to rest."""
+        try:
+            if time.monotonic() - self._ticked_at >= TICK_EVERY_S:
+                await self.tick()
+            else:
+                await self.flush()
+        except UnavailableError as error:
+            log.warning("security data not written yet", code=error.code, detail=error.detail)
+            return RETRY_S
+        except Exception:
+            log.exception("detection failed")
+            return RETRY_S
+        return WRITE_EVERY_S
+
+    async def flush(self) -> None:
+        """Read all that is queued, and write."""
+        async with self._lock:
+            await self._read_queue()
+            await self._write()
+
+    async def tick(self) -> None:
+        """The same, and what the passing of time alone brings about."""
+        async with self._lock:
+            await self._read_queue()
+            self._tick()
+            await self._write()
+
+    async def _read_queue(self) -> None:
+        self._work.clear()
+        while self._queue:
+            item = self._queue.popleft()
+            self._queued_spans -= len(item.spans)
+            self._queued_bytes -= item.size
+            try:
+                await self._read(item)
+            except Exception:  # of one batch: the next one is another
+                log.exception("security data dropped")
+                self._counts["failed"] += len(item.spans)
+            self._unwritten.done.append(item.receipt)
+            if len(self._unwritten.rows) > MAX_UNWRITTEN // 4:
+                await self._write()
+
+    async def _read(self, item: _Item) -> None:
+        """Put what came in through everything; lets others run in between."""
+        began = time.perf_counter()
+        now = self._clock()
+        found: Counter[Visit] = Counter()
+        for seen in item.spans:
+            self._take_span(seen, item.host, now, found)
+            if time.perf_counter() - began > AT_ONCE_S:
+                await asyncio.sleep(0)
+                began = time.perf_counter()
+        for visit in item.visits:
+            self._take_visit(visit, item.host, now, found)
+            if time.perf_counter() - began > AT_ONCE_S:
+                await asyncio.sleep(0)
+                began = time.perf_counter()
+        for watched in item.watched:
+            self._sightings.note(watched, now_ms=int(now * 1000))
+
+    def _take_span(self, seen: Seen, host: str, now: float, found: Counter[Visit]) -> None:
+        seen_at = seen.seen_ms / 1000
+        is_off = not now - self._retain_s / 2 < seen_at <= now + MAX_AHEAD_S
+        row = security_trace(
+            seen.span,
+            seen_at=now if is_off else min(seen_at, now),
+            host=host,
+            lang=seen.lang,
+            tracer_version=seen.tracer_version,
+        )
+        if row is None:
+            self._counts["without_meaning"] += 1
+            return
+        if self.is_listed(row.actor_ip):
+            row = msgspec.structs.replace(row, listed=True)
+        if is_off and not row.skewed:
+            row = msgspec.structs.replace(row, skewed=True)
+        found[Visit(row.service, row.env, row.actor_ip, row.target, str(row.status))] += seen.count
+        duplicates = self._engine.counters.duplicates
+        changes = self._engine.insert(row, now=now, count=seen.count)
+        if self._engine.counters.duplicates > duplicates:
+            self._counts["duplicates"] += seen.count
+            return
+        self._counts["taken"] += seen.count
+        self._counts["skewed"] += row.skewed
+        self._unwritten.changes += changes
+        if _is_healthy(row):
+            self.traffic.note(row.actor_ip, row.service, at_ms=int(row.ts * 1000), count=seen.count)
+        if self._sampler.keep(row, seen.count):
+            self._unwritten.rows.append(store.Stored(row, stacks=seen.span.stacks))
+        for listener in self.listeners:
+            try:
+                listener(row, seen.count)
+            except Exception:
+                log.exception("a listener of rows failed")
+
+    def _take_visit(self, visit: VisitCount, host: str, now: float, found: Counter[Visit]) -> None:
+        """Requests that are only counted; those that were found to be more are in there too."""
+        at = min(visit.at_ms / 1000, now)
+        asked = Visit(visit.service, visit.env, visit.ip, visit.target, visit.status)
+        row = visit_row(asked, ts=at, host=host)
+        count = visit.count - found.pop(
+            Visit(row.service, row.env, row.actor_ip, row.target, str(row.status)), 0
+        )
+        if count <= 0:
+            return
+        self._counts["requests"] += count
+        self._unwritten.changes += self._engine.insert(row, now=now, count=count)
+        self.traffic.note(row.actor_ip, row.service, at_ms=int(at * 1000), count=count)
+
+    def _tick(self) -> None:
+        now = self._clock()
+        self._ticked_at = time.monotonic()
+        self._unwritten.changes += self._engine.tick(now=now)
+        self._note_counted()
+        self._sampler.take(now=now)
+        self.traffic.tick(now_ms=int(now * 1000))
+        memories = self._unwritten.memories
+        memories.setdefault("observed", {}).update(self._sightings.take_changed())
+        for (rule_id, key), past in self._engine.pasts().items():
+            packed = msgspec.msgpack.encode((rule_id, key, past))
+            name = hashlib.sha256("\0".join((rule_id, *key)).encode(errors="replace")).hexdigest()[:32]
+            if self._pasts_written.get(name) != hash(packed):
+                self._pasts_written[name] = hash(packed)
+                memories.setdefault("past", {})[name] = packed
+        for kind in [kind for kind, documents in memories.items() if not documents]:
+            del memories[kind]
+
+    def _note_counted(self) -> None:
+        for counted in self._sampler.changed():
+            self._unwritten.counted[counted.mark] = store.Stored(
+                counted.row, counted.count, mark=counted.mark
+            )
+
+    # Writing ------------------------------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        for signal in self._engine.take_changed():
+            self._unwritten.signals[signal.id] = signal
+        work, self._unwritten = self._unwritten, _Unwritten()
+        if work.is_empty:
+            return
+        for receipt in work.done:
+            held = self._runs.get(receipt.run)
+            if held is not None:
+                held.run.add(receipt.number)
+                work.memories.setdefault("batch", {})[receipt.run] = held.run.packed()
+        signals = await self._packed(work.signals.values())
+        try:
+            put = await asyncio.to_thread(self._put, work, signals)
+        except UnavailableError:
+            self._unwritten = work  # nobody else writes here: this holds the lock
+            raise
+        except Exception:
+            self._counts["failed"] += len(work.rows)
+            self._settle(work, is_written=False)
+            raise
+        self._counts["written"] += put
+        self._counts["duplicates"] += len(work.rows) - put
+        if self._rows_held is not None:
+            self._rows_held += put
+        if work.rows or work.counted or signals:
+            self.generation += 1
+        self._settle(work, is_written=True)
+        for change in work.changes:
+            self._tell(change)
+
+    def _put(self, work: _Unwritten, signals: Sequence[dict[str, object]]) -> int:
+        now_ms = int(self._clock() * 1000)
+        with self._database.write() as c:
+            put = store.put_traces(c, self._org_id, work.rows)
+            store.put_counted(c, self._org_id, work.counted.values())
+            store.put_packed_signals(c, signals)
+            for kind, documents in work.memories.items():
+                store.put_memories(c, self._org_id, kind, documents, now_ms=now_ms)
+        return put
+
+    async def _packed(self, signals: Iterable[Signal]) -> list[dict[str, object]]:
+        """Signals as they are now: they go on to grow while a thread writes."""
+        packed = []
+        began = time.perf_counter()
+        for signal in signals:
+            packed.append(store.packed_signal(self._org_id, signal))
+            if time.perf_counter() - began > AT_ONCE_S:
+                await asyncio.sleep(0)
+                began = time.perf_counter()
+        return packed
+
+    def _settle(self, work: _Unwritten, *, is_written: bool) -> None:
+        for receipt in work.done:
+            held = self._runs.get(receipt.run)
+            if held is not None:
+                held.waiting.pop(receipt.number, None)
+            if receipt.done.done():
+                continue
+            if is_written:
+                receipt.done.set_result(None)
+            else:
+                receipt.done.set_exception(UnavailableError("This could not be kept.", retry_after_s=5))
+
+    def _tell(self, change: Change) -> None:
+        self._counts[f"signals_{change.what.value}"] += 1
+        for listener in self.on_change:
+            try:
+                listener(change)
+            except Exception:
+                log.exception("a listener of signals failed")
+
+    async def forget_old(self) -> None:
+        """Drop what is too old or too much, a part at a time."""
+        now = self._clock()
+        if self._rows_held is None or now - self._recounted_at > RECOUNT_EVERY_S:
+            self._rows_held = await asyncio.to_thread(self._count_rows)
+            self._recounted_at = now
+        gone = await asyncio.to_thread(self._forget, now)
+        self._counts["forgotten"] += gone
+        self._rows_held -= gone
+        while (over := self._rows_held - self._max_rows) > 0:
+            dropped = await asyncio.to_thread(self._forget_oldest, min(over, DROP_AT_ONCE))
+            self._counts["displaced"] += dropped
+            self._rows_held -= dropped
+            gone += dropped
+            if not dropped:
+                break
+        if gone:
+            self.generation += 1
+        self._sightings.forget_before(int((now - self._retain_s) * 1000))
+
+    def _count_rows(self) -> int:
+        with self._database.read() as c:
+            return store.count_traces(c, self._org_id)
+
+    def _forget(self, now: float) -> int:
+        before_ms = int((now - self._retain_s) * 1000)
+        with self._database.write() as c:
+            gone = store.forget_before(c, self._org_id, before_ms=before_ms)
+            store.forget_memories(c, self._org_id, before_ms=before_ms)
+            store.forget_signals(
+                c, self._org_id, before_ms=int((now - SIGNALS_RETAIN_S) * 1000), most=MAX_SIGNALS
+            )
+        return gone
+
+    def _forget_oldest(self, count: int) -> int:
+        with self._database.write() as c:
+            return store.forget_oldest(c, self._org_id, count=count)
+
+    # What people look at ------------------------------------------------------------------------------------
+
+    def observed(self, service: str, env: str) -> Observed | None:
+        """What the engine in a service was last seen to do; None where it never was seen."""
+        return self._sightings.of(service, env, now_ms=int(self._clock() * 1000))
+
+    def counters(self) -> dict[str, int]:
+        """What was done since this program began, for people to see; requests, unless they are rows."""
+        engine = self._engine.counters
+        names = (
+            "taken", "duplicates", "refused", "failed", "written", "requests", "skewed", "forgotten",
+            "displaced", "signals_opened", "signals_closed", "batches_again",
+        )  # fmt: skip
+        return {
+            **{name: self._counts[name] for name in names},
+            "sampled": self._sampler.counted,
+            "late": engine.late,
+            "evicted": engine.evicted,
+            "folded": engine.folded,
+            "queue": self._queued_spans,
+            "unwritten": len(self._unwritten.rows),
+            "groups": self._engine.groups,
+            "open_signals": len(self._engine.open_signals()),
+            "uncounted_addresses": self.traffic.uncounted,
+        }
+
+    def agents_dropped(self) -> dict[str, int]:
+        """What agents did not pass on since they began, by reason, over all of them."""
+        total: Counter[str] = Counter()
+        for dropped in self._agents_dropped.values():
+            total.update(dropped)
+        return dict(total)
+
+    def set_rules(self, rules: Iterable[Rule]) -> None:
+        """Detect by these from now on; what is counted for those that did not change stays."""
+        self._engine.set_rules(rules)
+        self._work.set()
+
+    async def try_rule(self, rule: Rule, *, hours: float) -> list[Signal]:
+        """What a rule would have found in the rows that are kept; nothing is written, nobody told.
+
+        Requests that were only counted are not kept, so a rule over all requests sees attacks only.
+        """
+        return await asyncio.to_thread(self._try, rule, hours)
+
+    def _try(self, rule: Rule, hours: float) -> list[Signal]:
+        engine = Engine([dataclasses.replace(rule, enabled=True)])
+        now = self._clock()
+        since_ms = int((now - hours * 3600) * 1000)
+        opened: dict[str, Signal] = {}
+        ticked = 0.0
+        with self._database.read() as c:
+            for found in store.recent(c, self._org_id, since_ms=since_ms, limit=MAX_TRIED):
+                at = found.row.ts
+                if at - ticked >= 60:
+                    engine.tick(now=at)
+                    ticked = at
+                for change in engine.insert(found.row, now=at, count=found.count):
+                    if change.what is Happening.OPENED:
+                        opened[change.signal.id] = change.signal
+        engine.tick(now=now)
+        return list(opened.values())
+
+
+def _is_healthy(row: SecurityTrace) -> bool:
+    """Whether nothing was found in a request but what its code told of it."""
+    return not row.blocked and all(
+        each.startswith("business_logic.") and not each.endswith(".failure") for each in row.activities
+    )
+
+
+def _past(packed: bytes) -> list[tuple[_Key, Past]]:
+    try:
+        rule_id, key, past = msgspec.msgpack.decode(packed, type=tuple[str, tuple[str, ...], Past])
+    except msgspec.MsgspecError:  # of another version of this program
+        return []
+    return [((rule_id, key), past)]
+
+
+def _retrieve(done: asyncio.Future[None]) -> None:
+    """Nobody needs to wait."""
+    if not done.cancelled():
+        done.exception()
+
+
+async def _whole(work: Coroutine[None, None, float]) -> float:
+    """Run to its end, also while being cancelled: half a batch would be lost."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
