@@ -74,6 +74,10 @@ class Visitor:
             **options,
         )
         self.context.add_init_script(WATCH)
+        self.open()
+
+    def open(self) -> None:
+        """A new window of the same browser, of which nothing is known yet."""
         self.page = self.context.new_page()
         self.page.set_default_timeout(10_000)
         self.complaints: list[str] = []
