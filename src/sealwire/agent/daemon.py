@@ -29,13 +29,17 @@ import uvloop
 from sealwire import __version__
 from sealwire.agent.cache import Belonging, Cache
 from sealwire.agent.exchange import ApiError, ControlPlane
+from sealwire.agent.forward import Forwarder
 from sealwire.agent.identity import agent_uuid
 from sealwire.agent.inventory import Inventory, Poster
 from sealwire.agent.local import LocalServer, Polls
 from sealwire.agent.relay import Relay
+from sealwire.agent.reporter import Reporter
 from sealwire.agent.roster import Roster
+from sealwire.agent.security import Collector
 from sealwire.agent.settings import AgentSettings, load_settings
 from sealwire.agent.sights import Sights
+from sealwire.agent.spool import Spool
 from sealwire.agent.status import Parts, metrics_text, status_document, status_text
 from sealwire.agent.trusted import Trusted
 from sealwire.agent.upstream import Upstream
@@ -63,18 +67,23 @@ class Agent:
         self.settings = settings
         self.roster = Roster(ttl_s=settings.client_ttl_s)
         self.relay = Relay()
-        self.sights = Sights(secrets=(settings.api_key,))
+        self.sights = Sights(
+            secrets=(settings.api_key,), security=Collector() if settings.security_url else None
+        )
         self.agent_uuid = agent_uuid(settings.run_path, hostname=settings.hostname)
         self.cache: Cache | None = None
         self.trusted: Trusted | None = None
         self.upstream: Upstream | None = None
         self.polls: Polls | None = None
         self.poster: Poster | None = None
+        self.reporter: Reporter | None = None
+        self.forwarder: Forwarder | None = None
         self._started = time.time()
         self._plane: ControlPlane | None = None
-        if settings.inventory_url or settings.rc_on:
+        url = settings.inventory_url or settings.security_url or settings.upstream_url
+        if url:
             self._plane = ControlPlane(
-                url=settings.inventory_url or settings.upstream_url,
+                url=url,
                 api_key=settings.api_key,
                 ca_file=settings.ca_file,
                 verify_tls=settings.verify_tls,
@@ -87,11 +96,28 @@ class Agent:
                 upstream=self.upstream, started=self._started,
             )  # fmt: skip
             self.poster = Poster(inventory, plane=self._plane)
+        if self.sights.security is not None and self._plane is not None:
+            self.reporter = Reporter(
+                self.sights.security,
+                plane=self._plane,
+                open_spool=lambda: Spool.open(
+                    settings.run_path,
+                    limit=settings.spool_bytes,
+                    api_key=settings.api_key,
+                    url=settings.security_url,
+                ),
+                hostname=settings.hostname,
+                agent_uuid=self.agent_uuid,
+                started_ms=int(self._started * 1000),
+            )
+        if settings.forward_to:
+            self.forwarder = Forwarder(settings.forward_to)
         self.server = LocalServer(
             settings,
             polls=self.polls,
             relay=self.relay,
-            sights=self.sights if self.poster is not None else None,
+            sights=self.sights if self.poster is not None or self.reporter is not None else None,
+            forwarder=self.forwarder,
             status=self.status_json,
             metrics=self.metrics_text,
             ready=self.is_ready,
@@ -139,6 +165,8 @@ class Agent:
                 talking.append(asyncio.create_task(self.upstream.run()))
             if self.poster is not None:
                 talking.append(asyncio.create_task(self.poster.run()))
+            if self.reporter is not None:
+                talking.append(asyncio.create_task(self.reporter.run()))
             log.info(
                 "sealwire agent ready",
                 listening=" ".join(self.server.listening),
@@ -147,6 +175,9 @@ class Agent:
             await stop.wait()
         finally:
             await self.server.stop()
+            await self.sights.close()
+            if self.forwarder is not None:
+                await self.forwarder.close()
             for task in talking:
                 task.cancel()
             for task in talking:
@@ -174,6 +205,8 @@ class Agent:
             self._started,
             self.sights,
             self.poster,
+            self.reporter,
+            self.forwarder,
         )
 
     def status_json(self) -> bytes:

@@ -26,7 +26,7 @@ from multidict import CIMultiDictProxy
 from sealwire import __version__
 from sealwire.clock import utc_now
 from sealwire.errors import OversizeError, SealwireError
-from sealwire.wire import codec, inventory
+from sealwire.wire import codec, inventory, security_batch
 from sealwire.wire import remoteconfig_pb2 as pb
 
 MAX_ANSWER_BYTES = 110 * 1024 * 1024
@@ -169,6 +169,18 @@ class ControlPlane:
             "POST", inventory.PATH, limit=MAX_SMALL_ANSWER_BYTES, data=post, headers=headers
         )
         return inventory.decode_taken(body)
+
+    async def post_security(self, packed: bytes) -> None:
+        """Deliver a batch of what was seen of attacks; it is encoded.
+
+        Raises:
+            ApiError: It could not be delivered or was not answered with 200.
+            UntrustedError: The answer is not to be read.
+        """
+        headers = {"Content-Type": security_batch.CONTENT_TYPE, "Content-Encoding": "gzip"}
+        await self._call(
+            "POST", security_batch.PATH, limit=MAX_SMALL_ANSWER_BYTES, data=packed, headers=headers
+        )
 
     async def close(self) -> None:
         """Let all connections go."""

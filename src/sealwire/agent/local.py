@@ -19,12 +19,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+import aiohttp
 import orjson
 import structlog
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
 from sealwire.agent.answer import answer
+from sealwire.agent.forward import Forwarder, end_to_end
 from sealwire.agent.relay import ENDPOINTS, MAX_UPLOAD_BYTES, Relay, kind_of
 from sealwire.agent.roster import Arrival, Roster
 from sealwire.agent.settings import AgentSettings
@@ -181,6 +183,7 @@ class LocalServer:
         polls: None where Remote Configuration is off.
         relay: Takes uploads.
         sights: Who looks at uploads as they pass; None for nobody.
+        forwarder: Who passes them on; None for nobody.
         status: Makes the status document, JSON bytes.
         metrics: Makes the metrics text.
         ready: Whether applications get what they should.
@@ -196,12 +199,14 @@ class LocalServer:
         metrics: Callable[[], str],
         ready: Callable[[], bool],
         sights: Sights | None = None,
+        forwarder: Forwarder | None = None,
     ) -> None:
         self.listening: tuple[str, ...] = ()
         self._settings = settings
         self._polls = polls
         self._relay = relay
         self._sights = sights
+        self._forwarder = forwarder
         self._status = status
         self._metrics = metrics
         self._ready = ready
@@ -269,7 +274,7 @@ class LocalServer:
             return None
         return f"unix://{path}"
 
-    async def _handle(self, request: BaseRequest) -> web.Response:
+    async def _handle(self, request: BaseRequest) -> web.StreamResponse:
         path = request.path
         try:
             if path == CONFIG_PATH:
@@ -277,7 +282,7 @@ class LocalServer:
             if path == "/info":
                 return self._reply(200, self._info, _JSON)
             if (kind := kind_of(path)) is not None:
-                return self._reply(200, await self._upload(kind, request), _JSON)
+                return await self._upload(kind, request)
             return self._people(request, path)
         except OversizeError as error:
             response = self._reply(413, error.public.encode(), _TEXT)
@@ -285,11 +290,32 @@ class LocalServer:
             response.force_close()
             return response
 
-    async def _upload(self, kind: str, request: BaseRequest) -> bytes:
-        sight = None
+    async def _upload(self, kind: str, request: BaseRequest) -> web.StreamResponse:
+        sight = passing = None
         if self._sights is not None:
             sight = self._sights.at(request.path, request.headers, length=request.content_length)
-        return await self._relay.take(kind, request.content, sight=sight)
+        if self._forwarder is not None:
+            passing = self._forwarder.passing(kind, request)
+        own = await self._relay.take(kind, request.content, sight=sight, passing=passing)
+        said = await passing.answer() if passing is not None else None
+        return self._reply(200, own, _JSON) if said is None else await self._pass_back(request, said)
+
+    async def _pass_back(self, request: BaseRequest, said: aiohttp.ClientResponse) -> web.StreamResponse:
+        """The answer of the one an upload was passed on to, piece by piece."""
+        async with said:
+            headers = end_to_end(said.headers)
+            # It tells tracers when to read /info again, and that is ours.
+            headers.popall("Datadog-Agent-State", None)
+            headers.update(self._headers)
+            if said.content_length is not None:
+                headers["Content-Length"] = str(said.content_length)
+            response = web.StreamResponse(status=said.status, reason=said.reason, headers=headers)
+            await response.prepare(request)
+            if request.method != "HEAD":
+                async for chunk in said.content.iter_any():
+                    await response.write(chunk)
+            await response.write_eof()
+            return response
 
     async def _config(self, request: BaseRequest) -> web.Response:
         if self._polls is None:

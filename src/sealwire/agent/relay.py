@@ -1,15 +1,16 @@
 """What applications send: taken, counted, answered so that tracers are content.
 
 Hides which paths tracers upload to and what each wants to hear. Bodies are read to their end, so that
-connections stay usable, and not kept; one that somebody wants to look at (``sights``) is handed over once.
-Invariants: no body above the limit is read further; nothing here looks into a body.
+connections stay usable, and not kept; each piece goes to who wants to look at it (``sights``) and to who it
+is passed on to (``forward``). Invariants: no body above the limit is read further, unless somebody else takes
+it; nothing here looks into a body.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from aiohttp import StreamReader
 
@@ -54,19 +55,31 @@ def kind_of(path: str) -> str | None:
     return next((kind for prefix, kind in _BELOW.items() if path.startswith(prefix)), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """Somebody who looks at an upload.
+class Passing(Protocol):
+    """An upload on its way to somebody else; none of this raises."""
 
-    Attributes:
-        look: Called with the whole body; never raises and never takes long.
-        limit: The most bytes it wants.
-        pass_over: Called instead where there are more.
-    """
+    @property
+    def is_alive(self) -> bool:
+        """Whether the other may still take it."""
 
-    look: Callable[[bytes], None]
-    limit: int
-    pass_over: Callable[[], None]
+    async def feed(self, chunk: bytes) -> None:
+        """One more piece of the body; waits, for a bounded time, while the other does not keep up."""
+
+    async def cancel(self) -> None:
+        """The rest will not come."""
+
+
+class Sight(Protocol):
+    """Somebody who looks at an upload; none of this raises or takes long."""
+
+    def add(self, chunk: bytes) -> None:
+        """One more piece of the body."""
+
+    def done(self) -> None:
+        """That was all of it."""
+
+    def lost(self) -> None:
+        """The rest will not come; nothing after ``done``."""
 
 
 @dataclass(slots=True)
@@ -77,13 +90,21 @@ class Relay:
     size: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
 
-    async def take(self, kind: str, content: StreamReader, *, sight: Sight | None = None) -> bytes:
+    async def take(
+        self,
+        kind: str,
+        content: StreamReader,
+        *,
+        sight: Sight | None = None,
+        passing: Passing | None = None,
+    ) -> bytes:
         """Read an upload to its end and count it.
 
         Args:
             kind: What is uploaded.
             content: The body.
-            sight: Who wants to look at it; it is kept no longer than that takes.
+            sight: Who wants to look at it.
+            passing: Where it goes on to, whatever its size.
 
         Returns:
             What its sender wants to hear.
@@ -92,21 +113,25 @@ class Relay:
             OversizeError: It is larger than the limit; the rest was not read.
         """
         size = 0
-        chunks: list[bytes] = []
-        async for chunk in content.iter_any():
-            size += len(chunk)
+        try:
+            async for chunk in content.iter_any():
+                size += len(chunk)
+                if size > MAX_UPLOAD_BYTES and (passing is None or not passing.is_alive):
+                    self.refused[kind] += 1
+                    raise OversizeError(f"at most {MAX_UPLOAD_BYTES} bytes are taken")
+                if sight is not None:
+                    sight.add(chunk)
+                if passing is not None:
+                    await passing.feed(chunk)
             if sight is not None:
-                if size <= sight.limit:
-                    chunks.append(chunk)
-                else:
-                    chunks.clear()
-                    sight.pass_over()
-                    sight = None
-            if size > MAX_UPLOAD_BYTES:
-                self.refused[kind] += 1
-                raise OversizeError(f"at most {MAX_UPLOAD_BYTES} bytes are taken")
+                sight.done()
+        except BaseException:
+            if passing is not None:
+                await passing.cancel()
+            raise
+        finally:
+            if sight is not None:
+                sight.lost()
         self.requests[kind] += 1
         self.size[kind] += size
-        if sight is not None:
-            sight.look(b"".join(chunks))
         return _ANSWERS.get(kind, _NOTHING)

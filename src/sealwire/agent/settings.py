@@ -29,6 +29,7 @@ from sealwire.errors import SettingsError
 
 DEFAULT_REFRESH_INTERVAL_S = 60.0
 LEAST_REFRESH_INTERVAL_S = 5.0
+DEFAULT_SPOOL_BYTES = 64 * 1024 * 1024
 # A path of a Unix socket has 108 bytes in the kernel, the closing zero included.
 _MAX_SOCKET_PATH_BYTES = 107
 # Second-level names of the vendor: a host below any of them, under any top-level domain, is theirs.
@@ -97,6 +98,9 @@ _KEYS: tuple[_Key, ...] = (
     _Key("sealwire.wait", "bool", True),
     _Key("sealwire.data_dir", "text", ""),
     _Key("sealwire.inventory", "bool", True),
+    _Key("sealwire.security_reports", "bool", True),
+    _Key("sealwire.security_spool_bytes", "count", DEFAULT_SPOOL_BYTES),
+    _Key("sealwire.forward_to", "text", ""),
     # For tests: lets refresh_interval go below the 5 s every agent keeps.
     _Key("sealwire.least_refresh_interval", "duration", LEAST_REFRESH_INTERVAL_S),
 )
@@ -136,6 +140,9 @@ class AgentSettings:
         refresh_interval_s: Fixed by the operator, or None: 1 min unless the control plane says otherwise.
         config_root: The first root of the config repository, version 1, unverified bytes.
         inventory_url: Where to post what is here, without a slash at the end; "" where nothing is posted.
+        security_url: Where to post what was seen of attacks; "" where nothing is.
+        spool_bytes: The most that is kept on disk of what could not be posted; 0 keeps nothing.
+        forward_to: The agent every upload is passed on to, without a slash at the end; "" for none.
         origins: For each setting that is not a default, where it came from.
         told: For each setting that means something here, what each layer said; the first one counts.
     """
@@ -165,6 +172,9 @@ class AgentSettings:
     allow_vendor: bool
     wait: bool
     inventory_url: str = ""
+    security_url: str = ""
+    spool_bytes: int = DEFAULT_SPOOL_BYTES
+    forward_to: str = ""
     warnings: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
     told: Mapping[str, tuple[Told, ...]] = field(default_factory=dict, repr=False)
@@ -427,6 +437,8 @@ def _settle(layers: Mapping[str, Mapping[str, tuple[object, str]]], warnings: li
     url, refusal = _upstream(values)
     rootless = "" if refusal else _rootless(values)
     run_path = _run_path(values)
+    # Both go on while Remote Configuration is off; the vendor's site knows of neither.
+    posts_url = url if not refusal and not _is_vendor_url(url) else ""
     tags = values["tags"]
     env_tag = next((tag[4:] for tag in tags if tag.startswith("env:")), "")
     return AgentSettings(
@@ -454,7 +466,10 @@ def _settle(layers: Mapping[str, Mapping[str, tuple[object, str]]], warnings: li
         bypass_limit=int(_within(values[_RC + "clients.cache_bypass_limit"], least=1, most=10, otherwise=5)),
         allow_vendor=values["allow_datadog_upstream"],
         wait=values["sealwire.wait"],
-        inventory_url=url if values["sealwire.inventory"] and not refusal and not _is_vendor_url(url) else "",
+        inventory_url=posts_url if values["sealwire.inventory"] else "",
+        security_url=posts_url if values["sealwire.security_reports"] else "",
+        spool_bytes=max(0, values["sealwire.security_spool_bytes"]),
+        forward_to=_forward_to(values, origins),
         warnings=tuple(warnings),
         origins=origins,
         told=told,
@@ -513,6 +528,50 @@ def _upstream(values: Mapping[str, Any]) -> tuple[str, str]:
     if not (values[_RC + "api_key"] or values["api_key"]):
         return "", "there is no API key: add `api_key: <key>` (`sealwire key create` makes one)"
     return url, ""
+
+
+def _forward_to(values: Mapping[str, Any], origins: Mapping[str, str]) -> str:
+    """The agent uploads are passed on to.
+
+    Raises:
+        SettingsError: It is no address, this agent itself, or the vendor's site.
+    """
+    url: str = values["sealwire.forward_to"].rstrip("/")
+    if not url:
+        return ""
+    named = f"sealwire.forward_to ({origins.get('sealwire.forward_to', 'default')})"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        parts, host, port = urlsplit(""), "", None
+    if (
+        not host
+        or parts.scheme not in ("http", "https")
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+    ):
+        raise SettingsError(f"{named}: expected http://host:port of another agent, got {url!r}")
+    own = {
+        "localhost",
+        "127.0.0.1",
+        "::1",
+        "0.0.0.0",
+        socket.gethostname().lower(),
+        values["hostname"].lower(),
+    }
+    port = port or (443 if parts.scheme == "https" else 80)
+    if port == values["apm_config.receiver_port"] and (host.lower() in own or host.startswith("127.")):
+        raise SettingsError(
+            f"{named}: {url} is this agent itself; give one of the two another `apm_config.receiver_port:`"
+        )
+    if is_vendor_host(host) and not values["allow_datadog_upstream"]:
+        raise SettingsError(
+            f"{named}: {host} is the vendor's own site and not an agent; name an agent, "
+            "or add `allow_datadog_upstream: true`"
+        )
+    return url
 
 
 def _rootless(values: Mapping[str, Any]) -> str:

@@ -1,28 +1,36 @@
 """What passes this agent and says what runs here: services that send traces, settings that tracers tell.
 
 Hides what is kept and for how long. A body that passes is looked at once and forgotten; of a runtime its
-settings are kept, packed, as few ever look at them; of a service its name and when it was last heard.
+settings are kept, packed, as few ever look at them; of a service its name and when it was last heard. What
+traces say of security goes on to ``security``.
 
 Invariants: nothing that arrives can make an upload fail or wait for long: what is too large, too much or not
-to be read is passed over and counted. Looking takes ``SHARE`` of one core on average at most. At most
-``MAX_RUNTIMES`` runtimes in ``MAX_KEPT_BYTES`` bytes and ``MAX_SERVICES`` services are kept, those last
-heard. Time is handed in. No I/O.
+to be read is passed over and counted. Looking takes ``SHARE`` of one core on average at most, and reading
+traces for security ``TRACES_SHARE``; a large body is read in a thread of its own, one at a time, after its
+upload was answered. At most ``MAX_HELD_BYTES`` of bodies are held. At most ``MAX_RUNTIMES`` runtimes in
+``MAX_KEPT_BYTES`` bytes and ``MAX_SERVICES`` services are kept, those last heard. Time is handed in. No I/O.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 import zlib
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import msgspec
 import structlog
 
-from sealwire.agent import telemetry, traces
+from sealwire.agent import telemetry
 from sealwire.agent.relay import Sight
+from sealwire.agent.security import Collector
 from sealwire.errors import MalformedError, OversizeError
+from sealwire.wire import traces
 from sealwire.wire.inventory import MAX_RUNTIME_IDS, MAX_SERVICES, Known, Runtime, Service
 
 log = structlog.get_logger("sealwire.agent.sights")
@@ -36,13 +44,34 @@ SERVICE_TTL_S = 3600.0
 # A runtime is told anew after a day though nothing changed, so that nobody forgets it while it runs.
 TELL_AGAIN_S = 86400.0
 SHARE, BURST_S = 0.05, 0.25
+# An attack must not be able to blind whoever looks for attacks.
+TRACES_SHARE, TRACES_BURST_S = 0.5, 1.0
+MAX_HELD_BYTES = 64 * 1024 * 1024  # of bodies that arrive or wait to be read
+# Above this the loop would stand still for milliseconds.
+READ_ASIDE_BYTES = 256 * 1024
 
 _packer = msgspec.msgpack.Encoder()
 _unpacker = msgspec.msgpack.Decoder(dict[str, list[Known]])
 # As the tracer of each language calls the switch.
 _SWITCHES = ("DD_REMOTE_CONFIGURATION_ENABLED", "remote_config_enabled", "remote_configuration_enabled")
 
-Look = Callable[[bytes], None]
+
+@dataclass(slots=True)
+class _Budget:
+    """Time that may be spent: a share of what passes, saved up to a burst; a debt is no larger than that."""
+
+    share: float
+    burst_s: float
+    at_s: float
+    allowance_s: float = 0.0
+
+    def has_some(self, now_s: float) -> bool:
+        self.allowance_s = min(self.burst_s, self.allowance_s + (now_s - self.at_s) * self.share)
+        self.at_s = now_s
+        return self.allowance_s > 0
+
+    def spend(self, seconds: float) -> None:
+        self.allowance_s = max(-self.burst_s, self.allowance_s - seconds)
 
 
 @dataclass(slots=True)
@@ -83,7 +112,12 @@ class Sights:
     Args:
         monotonic: A clock that only counts up.
         wall_ms: Unix milliseconds.
+        cpu_s: What the calling thread has used of a core.
         secrets: Texts that leave this host in no value, such as the API key.
+        security: Who takes what traces say of attacks, if anybody.
+
+    Attributes:
+        dropped: What was passed over, by kind; that of ``security`` as well.
     """
 
     def __init__(
@@ -91,17 +125,26 @@ class Sights:
         *,
         monotonic: Callable[[], float] = time.monotonic,
         wall_ms: Callable[[], int] = lambda: int(time.time() * 1000),
+        cpu_s: Callable[[], float] = time.thread_time,
         secrets: tuple[str, ...] = (),
+        security: Collector | None = None,
     ) -> None:
-        self.dropped: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter() if security is None else security.dropped
+        self.security = security
+        self._cpu_s = cpu_s
         self._monotonic = monotonic
         self._wall_ms = wall_ms
         self._secrets = tuple(secret for secret in secrets if len(secret) >= 8)
         self._runtimes: OrderedDict[str, _Seen] = OrderedDict()
         self._services: OrderedDict[tuple[str, str], _Sends] = OrderedDict()
         self._kept_bytes = 0
-        self._allowance_s = BURST_S
-        self._allowed_at_s = monotonic()
+        now_s = monotonic()
+        self._budget = _Budget(SHARE, BURST_S, now_s, BURST_S)
+        share, burst_s = (SHARE, BURST_S) if security is None else (TRACES_SHARE, TRACES_BURST_S)
+        self._traces_budget = _Budget(share, burst_s, now_s, burst_s)
+        self._held_bytes = 0
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="traces")
+        self._reading: set[asyncio.Task[None]] = set()
 
     # Looking ------------------------------------------------------------------------------------------
 
@@ -116,58 +159,101 @@ class Sights:
         if path == TELEMETRY_PATH:
             if not telemetry.is_worth_reading(headers.get("DD-Telemetry-Request-Type", "")):
                 return None
-            limit, look = telemetry.MAX_BODY_BYTES, self._telemetry_look(headers)
+            limit, prefix, budget = telemetry.MAX_BODY_BYTES, "", self._budget
+            is_gzipped = headers.get("Content-Encoding", "").lower() == "gzip"
+            read: _Read = partial(_read_telemetry, is_gzipped)
+            take: _Take = self._take
         elif path in traces.PATHS:
             if headers.get("X-Datadog-Trace-Count", "") == "0":
                 return None
-            limit, look = traces.MAX_BODY_BYTES, self._traces_look(path, headers)
+            limit, prefix = traces.MAX_TRACES_BYTES, "traces_"
+            budget = self._traces_budget
+            read = partial(_read_traces, path)
+            language = headers.get("Datadog-Meta-Lang", "")[:100]
+            take = partial(self._note, language, headers.get("Datadog-Meta-Tracer-Version", "")[:100])
         else:
             return None
         if length is not None and length > limit:
-            self.dropped["too_large"] += 1
+            self.dropped[prefix + "too_large"] += 1
             return None
-        if not self._has_time():
-            self.dropped["too_busy"] += 1
+        if not budget.has_some(self._monotonic()):
+            self.dropped[prefix + "too_busy"] += 1
             return None
-        return Sight(look, limit, self._pass_over)
+        return _Holding(self, limit, prefix, partial(self._look, prefix, budget, read, take))
 
-    def _pass_over(self) -> None:
-        self.dropped["too_large"] += 1
+    def hold(self, size: int) -> bool:
+        """Make room for bytes of bodies; false where there is none."""
+        if self._held_bytes + size > MAX_HELD_BYTES:
+            return False
+        self._held_bytes += size
+        return True
 
-    def _has_time(self) -> bool:
-        now_s = self._monotonic()
-        self._allowance_s = min(BURST_S, self._allowance_s + (now_s - self._allowed_at_s) * SHARE)
-        self._allowed_at_s = now_s
-        return self._allowance_s > 0
+    def let_go(self, size: int) -> None:
+        """Bytes that were held are not any more."""
+        self._held_bytes -= size
 
-    def _telemetry_look(self, headers: Mapping[str, str]) -> Look:
-        is_gzipped = headers.get("Content-Encoding", "").lower() == "gzip"
-        return lambda body: self._look(lambda: self._take(telemetry.read(body, is_gzipped=is_gzipped)))
+    async def close(self) -> None:
+        """What is being read is read to its end, and nothing else."""
+        self._aside.shutdown(wait=False, cancel_futures=True)
+        for task in tuple(self._reading):
+            task.cancel()
+        await asyncio.gather(*self._reading, return_exceptions=True)
 
-    def _traces_look(self, path: str, headers: Mapping[str, str]) -> Look:
-        language = headers.get("Datadog-Meta-Lang", "")[:100]
-        version = headers.get("Datadog-Meta-Tracer-Version", "")[:100]
+    def _look(
+        self, prefix: str, budget: _Budget, read: _Read, take: _Take, chunks: list[bytes], size: int
+    ) -> None:
+        """Look at a body that is held: at once, or soon where that takes long."""
+        if budget is self._budget or size <= READ_ASIDE_BYTES:
+            try:
+                self._taken(prefix, budget, take, *self._measured(read, chunks))
+            finally:
+                self.let_go(size)
+            return
+        task = asyncio.get_running_loop().create_task(
+            self._look_aside(prefix, budget, read, take, chunks, size)
+        )
+        self._reading.add(task)
+        task.add_done_callback(self._reading.discard)
 
-        def look(body: bytes) -> None:
-            self._look(lambda: self._note(traces.senders(path, body), language, version))
-
-        return look
-
-    def _look(self, step: Callable[[], None]) -> None:
-        started_s = self._monotonic()
+    async def _look_aside(
+        self, prefix: str, budget: _Budget, read: _Read, take: _Take, chunks: list[bytes], size: int
+    ) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            step()
+            self._taken(
+                prefix, budget, take, *await loop.run_in_executor(self._aside, self._measured, read, chunks)
+            )
+        finally:
+            self.let_go(size)
+
+    def _measured(self, read: _Read, chunks: list[bytes]) -> tuple[Any, Exception | None, float]:
+        """What a body says, or why it does not, and how long that took."""
+        started_s = self._cpu_s()
+        try:
+            said = read(b"".join(chunks))
+        except Exception as error:
+            return None, error, self._cpu_s() - started_s
+        return said, None, self._cpu_s() - started_s
+
+    def _taken(
+        self, prefix: str, budget: _Budget, take: _Take, said: Any, error: Exception | None, spent_s: float
+    ) -> None:
+        started_s = self._cpu_s()
+        try:
+            if error is not None:
+                raise error
+            take(said)
         except OversizeError:
-            self.dropped["too_large"] += 1
+            self.dropped[prefix + "too_large"] += 1
         except MalformedError:
-            self.dropped["not_readable"] += 1
+            self.dropped[prefix + "not_readable"] += 1
         except Exception:
             # Our own mistake must not become a failed upload of an application.
             if not self.dropped["failed"]:
                 log.exception("an upload could not be looked at")
             self.dropped["failed"] += 1
         finally:
-            self._allowance_s -= self._monotonic() - started_s
+            budget.spend(spent_s + self._cpu_s() - started_s)
 
     # Telemetry ----------------------------------------------------------------------------------------
 
@@ -231,9 +317,9 @@ class Sights:
 
     # Traces -------------------------------------------------------------------------------------------
 
-    def _note(self, found: Mapping[traces.Sender, int], language: str, version: str) -> None:
+    def _note(self, language: str, version: str, found: traces.Selection) -> None:
         now_s, now_ms = self._monotonic(), self._wall_ms()
-        for sender, count in found.items():
+        for sender, count in found.senders.items():
             key = (sender.service, sender.env)
             sends = self._services.get(key)
             if sends is None:
@@ -243,7 +329,7 @@ class Sights:
                 sends = self._services[key] = _Sends(language, version, "", now_ms, now_ms, now_s)
             self._services.move_to_end(key)
             sends.language, sends.tracer_version = language or sends.language, version or sends.tracer_version
-            sends.app_version = sender.app_version or sends.app_version
+            sends.app_version = sender.version or sends.app_version
             sends.seen_s, sends.seen_ms = now_s, now_ms
             sends.traces += count
             if sender.runtime_id:
@@ -251,6 +337,8 @@ class Sights:
                 sends.runtime_ids.move_to_end(sender.runtime_id)
                 if len(sends.runtime_ids) > MAX_RUNTIME_IDS:
                     sends.runtime_ids.popitem(last=False)
+        if self.security is not None:
+            self.security.take(found, lang=language, tracer_version=version)
 
     # Telling ------------------------------------------------------------------------------------------
 
@@ -344,6 +432,60 @@ class Sights:
             self._forget(runtime_id)
         for key in [key for key, sends in self._services.items() if now_s - sends.seen_s > SERVICE_TTL_S]:
             del self._services[key]
+
+
+class _Holding:
+    """A body that arrives, as long as somebody wants to look at it."""
+
+    __slots__ = ("_chunks", "_limit", "_look", "_prefix", "_sights", "_size")
+
+    def __init__(
+        self, sights: Sights, limit: int, prefix: str, look: Callable[[list[bytes], int], None]
+    ) -> None:
+        self._sights = sights
+        self._limit = limit
+        self._prefix = prefix
+        self._look = look
+        self._chunks: list[bytes] | None = []
+        self._size = 0
+
+    def add(self, chunk: bytes) -> None:
+        """One more piece."""
+        if self._chunks is None:
+            return
+        if self._size + len(chunk) > self._limit:
+            self._sights.dropped[self._prefix + "too_large"] += 1
+            self.lost()
+        elif not self._sights.hold(len(chunk)):
+            self._sights.dropped[self._prefix + "too_busy"] += 1
+            self.lost()
+        else:
+            self._size += len(chunk)
+            self._chunks.append(chunk)
+
+    def done(self) -> None:
+        """That was all."""
+        chunks, self._chunks = self._chunks, None
+        if chunks is not None:
+            self._look(chunks, self._size)
+
+    def lost(self) -> None:
+        """The rest will not come, or is not wanted."""
+        if self._chunks is not None:
+            self._chunks = None
+            self._sights.let_go(self._size)
+
+
+_Read = Callable[[bytes], Any]
+_Take = Callable[[Any], None]
+
+
+def _read_telemetry(is_gzipped: bool, body: bytes) -> telemetry.Said:
+    return telemetry.read(body, is_gzipped=is_gzipped)
+
+
+def _read_traces(path: str, body: bytes) -> traces.Selection:
+    return traces.select(path, body)
 
 
 def _unpack(packed: bytes) -> telemetry.Settings:

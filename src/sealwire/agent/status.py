@@ -13,9 +13,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sealwire import __version__
+from sealwire.agent.forward import Forwarder
 from sealwire.agent.inventory import Poster
 from sealwire.agent.pace import skew_words
 from sealwire.agent.relay import Relay
+from sealwire.agent.reporter import Reporter
 from sealwire.agent.roster import Roster, Seen
 from sealwire.agent.settings import AgentSettings
 from sealwire.agent.sights import Sights
@@ -28,7 +30,8 @@ from sealwire.wire.version import WIRE_VERSION
 @dataclass(frozen=True, slots=True)
 class Parts:
     """The agent's parts that have something to tell; ``trusted`` and ``upstream`` are missing without Remote
-    Configuration, ``poster`` where no inventory is posted.
+    Configuration, ``poster`` where no inventory is posted, ``reporter`` where nothing of attacks is, and
+    ``forwarder`` where no upload is passed on.
     """
 
     settings: AgentSettings
@@ -41,6 +44,8 @@ class Parts:
     started: float
     sights: Sights
     poster: Poster | None
+    reporter: Reporter | None = None
+    forwarder: Forwarder | None = None
 
 
 def status_document(parts: Parts, *, now: datetime) -> dict[str, Any]:
@@ -63,8 +68,53 @@ def status_document(parts: Parts, *, now: datetime) -> dict[str, Any]:
             kind: {"requests": count, "bytes": parts.relay.size[kind]}
             for kind, count in sorted(parts.relay.requests.items())
         },
+        "forwarding": _forwarding(parts),
+        "security": _security(parts),
         "inventory": _inventory(parts),
         "warnings": list(settings.warnings),
+    }
+
+
+def _security(parts: Parts) -> dict[str, Any]:
+    reporter, security = parts.reporter, parts.sights.security
+    if reporter is None or security is None:
+        return {"on": False}
+    spool = reporter.spool
+    return {
+        "on": True,
+        "seen": security.seen,
+        "counted_instead_of_sent": security.sampled,
+        "told": reporter.told,
+        "posts": reporter.posts,
+        "failures": reporter.failures,
+        "last_taken": _iso(reporter.last_taken),
+        "last_error": reporter.last_error or None,
+        "is_wanted": security.is_wanted,
+        "waiting": reporter.queued,
+        "kept": {
+            "requests": spool.requests if spool is not None else 0,
+            "bytes": spool.size if spool is not None else 0,
+            "limit": parts.settings.spool_bytes,
+            "why_not": (spool.why_not if spool is not None else "") or None,
+        },
+        "dropped": {
+            name: count
+            for name, count in sorted(parts.sights.dropped.items())
+            if name.startswith(("security_", "traces_"))
+        },
+    }
+
+
+def _forwarding(parts: Parts) -> dict[str, Any]:
+    forwarder = parts.forwarder
+    if forwarder is None:
+        return {"on": False}
+    return {
+        "on": True,
+        "to": forwarder.url,
+        "passed_on": dict(sorted(forwarder.passed.items())),
+        "failed": dict(sorted(forwarder.failed.items())),
+        "last_error": forwarder.last_error or None,
     }
 
 
@@ -190,6 +240,9 @@ def until_words(at: datetime, now: datetime) -> str:
 # --- as text --------------------------------------------------------------------------------------
 
 
+_OFF: Mapping[str, Any] = {"on": False}  # an agent that runs since before there was such a thing
+
+
 def status_text(document: Mapping[str, Any]) -> str:
     """The document as a person reads it."""
     agent, rc = document["agent"], document["remote_configuration"]
@@ -211,8 +264,45 @@ def status_text(document: Mapping[str, Any]) -> str:
     if document["uploads"]:
         taken = ", ".join(f"{kind} {each['requests']}" for kind, each in document["uploads"].items())
         lines += ["", f"Uploads taken: {taken}"]
+    lines += _forwarding_lines(document.get("forwarding", _OFF))
+    lines += _security_lines(document.get("security", _OFF))
     lines += [f"Warning: {warning}" for warning in document["warnings"]]
     return "\n".join(_printable(line) for line in lines) + "\n"
+
+
+def _forwarding_lines(forwarding: Mapping[str, Any]) -> list[str]:
+    if not forwarding["on"]:
+        return []
+    passed, failed = sum(forwarding["passed_on"].values()), sum(forwarding["failed"].values())
+    lines = [f"Uploads passed on to {forwarding['to']}: {passed}, failed: {failed}"]
+    if forwarding["last_error"]:
+        lines.append(f"  Last error: {forwarding['last_error']}")
+    return lines
+
+
+def _security_lines(security: Mapping[str, Any]) -> list[str]:
+    if not security["on"]:
+        return []
+    kept = security["kept"]
+    lines = [
+        "",
+        "App and API Protection",
+        (
+            f"  Requests of interest: {security['seen']}, told: {security['told']}, "
+            f"waiting: {security['waiting'] + kept['requests']} ({kept['bytes']} bytes on disk)"
+        ),
+        f"  Last taken: {security['last_taken'] or 'never'}",
+    ]
+    if not security["is_wanted"]:
+        lines.append("  The control plane is too old to take them")
+    if security["last_error"]:
+        lines.append(f"  Last error: {security['last_error']}")
+    if kept["why_not"]:
+        lines.append(f"  Nothing is kept on disk: {kept['why_not']}")
+    if security["dropped"]:
+        dropped = ", ".join(f"{name} {count}" for name, count in security["dropped"].items())
+        lines.append(f"  Not passed on: {dropped}")
+    return lines
 
 
 def _printable(line: str) -> str:
@@ -312,6 +402,16 @@ def metrics_text(parts: Parts, *, answered: Mapping[int, int], now: datetime) ->
     family("upload_bytes_total", "counter", _by_label("kind", relay.size))
     family("runtimes", "gauge", {"": parts.sights.runtimes})
     family("sights_dropped_total", "counter", _by_label("kind", parts.sights.dropped))
+    if parts.forwarder is not None:
+        family("forwarded_total", "counter", _by_label("kind", parts.forwarder.passed))
+        family("forward_failures_total", "counter", _by_label("kind", parts.forwarder.failed))
+    if parts.reporter is not None and parts.sights.security is not None:
+        reporter, spool = parts.reporter, parts.reporter.spool
+        family("security_seen_total", "counter", {"": parts.sights.security.seen})
+        family("security_told_total", "counter", {"": reporter.told})
+        family("security_posts_total", "counter", {"": reporter.posts})
+        family("security_failures_total", "counter", {"": reporter.failures})
+        family("security_spool_bytes", "gauge", {"": spool.size if spool is not None else 0})
     if parts.poster is not None:
         family("inventory_posts_total", "counter", {"": parts.poster.posts})
         family("inventory_failures_total", "counter", {"": parts.poster.failures})

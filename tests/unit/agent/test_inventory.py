@@ -74,7 +74,8 @@ def tell(sights: Sights, runtime_id: str, **values: str) -> None:
     )  # fmt: skip
     sight = sights.at(TELEMETRY_PATH, {}, length=len(body))
     assert sight is not None
-    sight.look(body)
+    sight.add(body)
+    sight.done()
 
 
 def run_posts(poster: Poster, count: int) -> Sequence[float]:

@@ -16,20 +16,27 @@ import pytest
 from multidict import CIMultiDict
 
 from sealwire.agent import sights as module
-from sealwire.agent.relay import Relay
+from sealwire.agent.relay import MAX_UPLOAD_BYTES, Relay
+from sealwire.agent.security import Collector
 from sealwire.agent.sights import (
     BURST_S,
+    MAX_HELD_BYTES,
     MAX_KEPT_BYTES,
     MAX_RUNTIMES,
+    READ_ASIDE_BYTES,
     RUNTIME_TTL_S,
     SERVICE_TTL_S,
     SHARE,
     TELEMETRY_PATH,
     TELL_AGAIN_S,
+    TRACES_BURST_S,
+    TRACES_SHARE,
     Sights,
 )
 from sealwire.agent.telemetry import MAX_BODY_BYTES, REDACTED
 from sealwire.wire.inventory import MAX_RUNTIME_IDS, MAX_SERVICES, Runtime, Service
+from sealwire.wire.traces import Selection
+from tests.support.spans import recorded_trace, v04
 
 
 @dataclass
@@ -37,12 +44,15 @@ class Bench:
     """Sights with a clock of the test's own."""
 
     now_s: float = 1000.0
+    security: Collector | None = None
     sights: Sights = field(init=False)
 
     def __post_init__(self) -> None:
         self.sights = Sights(
+            security=self.security,
             monotonic=lambda: self.now_s,
             wall_ms=lambda: int(self.now_s * 1000),
+            cpu_s=lambda: self.now_s,
             secrets=("0123456789abcdef",),
         )
 
@@ -51,7 +61,8 @@ class Bench:
         named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
         sight = self.sights.at(path, named, length=len(body))
         if sight is not None:
-            sight.look(body)
+            sight.add(body)
+            sight.done()
         return sight is not None
 
     def tell(
@@ -90,6 +101,12 @@ class Bench:
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
+
+
+@pytest.fixture
+def guard() -> Bench:
+    """One with somebody who takes what traces say of attacks."""
+    return Bench(security=Collector(wall_ms=lambda: 77))
 
 
 def test_a_runtime_is_news_until_it_is_told_and_again_when_it_changes(bench: Bench) -> None:
@@ -239,7 +256,7 @@ def test_what_cannot_be_read_is_counted_and_nothing_else(bench: Bench) -> None:
         bench.upload("/v0.4/traces", body)
         bench.upload(TELEMETRY_PATH, body, Content_Encoding="gzip")
 
-    assert bench.sights.dropped["not_readable"] == 12
+    assert (bench.sights.dropped["not_readable"], bench.sights.dropped["traces_not_readable"]) == (8, 4)
     assert bench.news() == {}
 
 
@@ -271,20 +288,93 @@ def test_what_says_nothing_is_not_looked_at(bench: Bench) -> None:
     assert not bench.sights.dropped
 
 
-def test_looking_takes_a_small_share_of_the_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(*_: object, **__: object) -> dict[str, int]:
-        bench.now_s += 0.05
-        return {}
+@pytest.mark.parametrize(
+    ("security", "share", "burst_s"), [(None, SHARE, BURST_S), (Collector(), TRACES_SHARE, TRACES_BURST_S)]
+)
+def test_looking_takes_a_bounded_share_of_the_time(
+    security: Collector | None, share: float, burst_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(security=security)
 
-    monkeypatch.setattr("sealwire.agent.traces.senders", slow)
+    def slow(*_: object, **__: object) -> Selection:
+        bench.now_s += 0.05
+        return Selection([], {}, {}, {}, {})
+
+    monkeypatch.setattr("sealwire.wire.traces.select", slow)
     started, looked = bench.now_s, 0
     for _ in range(2000):
         looked += bench.upload("/v0.4/traces", b"\x90")
         bench.now_s += 0.005
 
-    assert looked * 0.05 <= (bench.now_s - started) * SHARE + BURST_S + 0.05
-    assert looked > 10
-    assert bench.sights.dropped["too_busy"] == 2000 - looked
+    assert looked * 0.05 <= (bench.now_s - started) * share + burst_s + 0.05
+    assert looked * 0.05 >= (bench.now_s - started) * share * 0.9
+    assert bench.sights.dropped["traces_too_busy"] == 2000 - looked
+
+
+def test_one_body_of_many_seconds_blinds_nobody_for_long(
+    guard: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*_: object, **__: object) -> Selection:
+        guard.now_s += 60
+        return Selection([], {}, {}, {}, {})
+
+    monkeypatch.setattr("sealwire.wire.traces.select", slow)
+    assert guard.upload("/v0.4/traces", b"\x90")
+    guard.now_s += TRACES_BURST_S / TRACES_SHARE + 0.1
+    assert guard.upload("/v0.4/traces", b"\x90")
+
+
+def test_bodies_that_arrive_are_bounded_together(bench: Bench) -> None:
+    """Attack: many uploads that begin, and never end."""
+    chunk = b"x" * (1024 * 1024)
+    begun = [bench.sights.at("/v0.4/traces", {}, length=None) for _ in range(100)]
+    for sight in begun:
+        assert sight is not None
+        sight.add(chunk)
+
+    assert bench.sights.dropped["traces_too_busy"] == 100 - MAX_HELD_BYTES // len(chunk)
+    for sight in begun:
+        assert sight is not None
+        sight.lost()
+        sight.lost()
+    assert bench.sights.hold(MAX_HELD_BYTES)
+
+
+def test_what_traces_say_of_security_goes_on(guard: Bench) -> None:
+    headers = {"datadog_meta_lang": "python", "Datadog_Meta_Tracer_Version": "4.16.0"}
+    assert guard.upload(
+        "/v0.4/traces", v04(recorded_trace("attack_tool"), recorded_trace("benign")), **headers
+    )
+
+    assert guard.security is not None
+    gathered = guard.security.gather()
+
+    assert gathered is not None
+    (seen,) = gathered.spans
+    assert (seen.seen_ms, seen.lang, seen.tracer_version) == (77, "python", "4.16.0")
+    assert sum(each.count for each in gathered.watched) == 2
+    assert guard.services()["shop"].traces == 2
+
+
+def test_a_large_body_is_read_aside_after_its_upload_was_answered(guard: Bench) -> None:
+    async def case() -> None:
+        security = guard.security
+        assert security is not None
+        large = v04(*[recorded_trace("attack_tool", span_id=number + 1) for number in range(500)])
+        assert len(large) > READ_ASIDE_BYTES
+        assert guard.upload("/v0.4/traces", large)
+        assert security.gather() is None
+        await asyncio.gather(*guard.sights._reading)
+        gathered = security.gather()
+        assert gathered is not None
+        assert gathered.requests == 500
+        assert guard.upload("/v0.4/traces", b"\xff" * len(large))
+        await asyncio.gather(*guard.sights._reading)
+        assert guard.sights.dropped["traces_not_readable"] == 1
+        assert guard.sights.hold(MAX_HELD_BYTES)
+        await guard.sights.close()
+
+    asyncio.run(case())
 
 
 # On the way ---------------------------------------------------------------------------------------------
@@ -309,12 +399,13 @@ def test_an_upload_is_answered_alike_whether_it_is_looked_at_or_not(bench: Bench
     async def case() -> None:
         relay = Relay()
         plain = await relay.take("traces", stream(b"\x90"))
-        for body in (b"\x90", b"\xff\xff", b"", b"x" * (2 * MAX_BODY_BYTES)):
+        for body in (b"\x90", b"\xff\xff", b"", b"x" * (MAX_UPLOAD_BYTES - 1)):
             halves = (body[: len(body) // 2], body[len(body) // 2 :])
             sight = bench.sights.at("/v0.4/traces", {}, length=None)
             assert sight is not None
             assert await relay.take("traces", stream(*halves), sight=sight) == plain
         assert relay.requests["traces"] == 5
-        assert bench.sights.dropped == {"not_readable": 2, "too_large": 1}
+        await asyncio.gather(*bench.sights._reading)
+        assert bench.sights.dropped == {"traces_not_readable": 3}
 
     asyncio.run(case())

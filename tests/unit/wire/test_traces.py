@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,6 +27,9 @@ from sealwire.wire.traces import (
 )
 from tests.support.spans import RECORDED, entry_span, pack, recorded_trace, trace, v04, v05, v07, with_tag
 
+SENDERS: dict[str, Any] = json.loads(
+    (Path(__file__).parents[2] / "vectors" / "traces" / "senders.json").read_bytes()
+)
 RUNTIME = "e810bdf353a34a67b59ff82cd070c881"
 SHOP = Sender("shop", "prod", "1.2.3", RUNTIME)
 TELLING = sorted(set(RECORDED) - {"benign"})
@@ -34,6 +38,23 @@ TELLING = sorted(set(RECORDED) - {"benign"})
 def only(path: str, body: bytes) -> SecuritySpan:
     (span,) = select(path, body).spans
     return span
+
+
+@pytest.mark.parametrize("name", SENDERS)
+def test_a_recorded_body_tells_its_service(name: str) -> None:
+    body = SENDERS[name]["body"]
+    if name == "python_v05":  # JSON has no numbers as keys
+        texts, spans = body
+        body = [texts, [[[numbered(field) for field in span] for span in trace] for trace in spans]]
+
+    (sender,) = select(SENDERS[name]["path"], pack(body)).senders
+
+    assert (sender.service, sender.env, sender.version) == ("shop", "prod", "1.2.3")
+    assert len(sender.runtime_id) in (32, 36)
+
+
+def numbered(field: Any) -> Any:
+    return {int(name): value for name, value in field.items()} if isinstance(field, dict) else field
 
 
 # What is kept -------------------------------------------------------------------------------------------
