@@ -34,6 +34,7 @@ from sealwire.server import access, audit, backup, settings
 from sealwire.server.api import admin, fast_lane, openapi, problems, requests
 from sealwire.server.api.inventory import InventoryApi
 from sealwire.server.api.remote_config import MachineApi, Receive, Scope, Send
+from sealwire.server.api.security_intake import SecurityApi
 from sealwire.server.control_plane import ControlPlane
 from sealwire.server.metrics import render
 from sealwire.server.ui import answers
@@ -81,7 +82,8 @@ def build(plane: ControlPlane) -> tuple[Any, MachineApi]:
         experimental_features=list[ExperimentalFeatures](),
     )
     inventories = InventoryApi(plane.access, plane.tenants, machine.answers)
-    routes = {**machine.routes, **inventories.routes}
+    security = SecurityApi(plane.access, plane.tenants, machine.answers)
+    routes = {**machine.routes, **inventories.routes, **security.routes}
     of_people = requests.in_context(people, plane.trail.refusals)  # type: ignore[arg-type]
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:

@@ -251,14 +251,19 @@ class Detection:
         host: str,
         watched: Sequence[Watched] = (),
         visits: Sequence[VisitCount] = (),
+        lost: int = 0,
     ) -> asyncio.Future[None]:
         """Queue what another kind of agent sent, which numbers nothing.
+
+        Args:
+            lost: What could not be read of it.
 
         Raises:
             UnavailableError: Too much is queued.
         """
         done = asyncio.get_running_loop().create_future()
         done.add_done_callback(_retrieve)
+        self._counts["unreadable"] += lost
         size = sum(size_of(seen.span) for seen in spans)
         self._enqueue(_Item(plain(host), spans, visits, watched, size, _Receipt("", 0, done)))
         return done
@@ -561,7 +566,7 @@ class Detection:
         engine = self._engine.counters
         names = (
             "taken", "duplicates", "refused", "failed", "written", "requests", "skewed", "forgotten",
-            "displaced", "signals_opened", "signals_closed", "batches_again",
+            "displaced", "signals_opened", "signals_closed", "batches_again", "unreadable",
         )  # fmt: skip
         return {
             **{name: self._counts[name] for name in names},
