@@ -19,7 +19,7 @@ from sealwire.server.store.security import documents
 from sealwire.server.store.security_query import column_of, parts, where
 from sealwire.server.store.security_tables import security_traces
 
-NEWEST: Final = 20_000  # rows that are counted
+NEWEST: Final = 10_000  # rows that are counted
 MAX_COMBINATIONS: Final = 500  # of a facet with several values
 
 Counted = dict[str, list[tuple[str, int]]]

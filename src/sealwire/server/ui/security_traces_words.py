@@ -151,11 +151,7 @@ def badges(row: SecurityTrace) -> tuple[Status, ...]:
         return rank, kind in ("attack_tool", "commercial_scanner", "security_scanner"), activity
 
     found = [badge(activity) for activity in sorted(row.activities, key=place)]
-    if row.blocked and not any(each.icon == "ban" for each in found):
-        found.append(Status("Blocked", "ok", "ban"))
-    return tuple(
-        Status(each.word, each.tone, each.icon, visible(each.detail, 200), each.remedy) for each in found
-    )
+    return tuple(Status(each.word, each.tone, each.icon, visible(each.detail, 200)) for each in found)
 
 
 def qualified(qualification: str) -> Status | None:
