@@ -70,10 +70,25 @@ def _ruleset_version_is_wrong(text: str) -> str | None:
     return None if _SCHEMA_2.match(text) else f'Expected "2.x"; {quote(text)} would be another schema.'
 
 
-def _location_is_wrong(text: str) -> str | None:
-    if text.startswith(("http://", "https://")) or (text.startswith("/") and not text.startswith("//")):
+# The engine takes no other for an address, and blocks without a word instead of sending somebody there.
+_PLAIN = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})"
+_LOCATION = re.compile(
+    rf"(?:https?://(?:[A-Za-z0-9._~@:-]|\[[0-9A-Fa-f:.]+\])+(?=[/?#]|\Z)|(?=/(?!/))){_PLAIN}*"
+    rf"(?:\?(?:{_PLAIN}|[\[\]?])*)?(?:\#(?:{_PLAIN}|\?)*)?\Z",
+    re.ASCII,
+)
+
+
+def location_is_wrong(text: str) -> str | None:
+    """Why nobody would be redirected there; None where they would."""
+    if _LOCATION.match(text):
         return None
-    return "Expected an http or https address, or a path that starts with a single /."
+    if not (text.startswith(("http://", "https://")) or (text.startswith("/") and not text.startswith("//"))):
+        return "Expected an http or https address, or a path that starts with a single /."
+    return (
+        "Tracers take no such address, and would block instead: other than letters, digits and the signs of an "
+        "address is written as %20, and [security_response_id] stands after a ?."
+    )
 
 
 def _redirect_is_wrong(status: int) -> str | None:
@@ -240,7 +255,7 @@ _BLOCK = Record(
 _REDIRECT = Record(
     required={
         "location": Text(
-            max_length=2048, also=_location_is_wrong, says="[security_response_id] becomes the event's id."
+            max_length=2048, also=location_is_wrong, says="[security_response_id] becomes the event's id."
         )
     },
     optional={"status_code": Integer(also=_redirect_is_wrong, least=301, most=307)},
