@@ -208,6 +208,7 @@ PAGES: dict[str, str] = {
     "POST /resume/send": "S",
     "GET /security/traces": "r",
     "GET /security/traces/export": "r",
+    "GET /security/traces/{trace_id:str}": "r",
     "GET /settings": "a",
     "POST /settings": "a",
     "GET /settings/remote-configuration": "a",

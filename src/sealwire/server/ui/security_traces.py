@@ -35,8 +35,8 @@ from sealwire.server.store import security as store
 from sealwire.server.store.security import Bar, Cursor, Found
 from sealwire.server.store.security_facets import NEWEST, facet_counts
 from sealwire.server.tenant import Tenant
+from sealwire.server.ui import security_traces_detail, timeline
 from sealwire.server.ui import security_traces_query as clicked
-from sealwire.server.ui import timeline
 from sealwire.server.ui.live import Fragments, Rows
 from sealwire.server.ui.pages import Watching
 from sealwire.server.ui.render import macro, page
@@ -279,7 +279,7 @@ async def export(request: Asked, principal: Asker, tenant: OwnTenant, plane: Pla
     return await api.export(plane, tenant, principal, query.get("format", ""), search)
 
 
-HANDLERS = [show_traces, live_traces, export]
+HANDLERS = [show_traces, live_traces, export, *security_traces_detail.HANDLERS]
 
 
 # What is on them ------------------------------------------------------------------------------------------
