@@ -122,22 +122,25 @@ class Reporter:
 
     async def run(self) -> None:
         """Tell for ever; the last words are delivered or kept."""
+        gathering: asyncio.Task[None] | None = None
         try:
-            await self._on_disk(self._take_spool)
-        except Exception:
-            log.exception("security batches are kept in memory only")
-        gathering = asyncio.create_task(self._gather_for_ever())
-        try:
+            try:
+                await self._on_disk(self._take_spool)
+            except Exception:
+                log.exception("security batches are kept in memory only")
+            gathering = asyncio.create_task(self._gather_for_ever())
             await self._deliver_for_ever()
         finally:
             # Not cancelled, as a batch that is being packed would be lost.
             self._is_stopping = True
             self._stirred.set()
-            await gathering
+            if gathering is not None:
+                await gathering
             await self._last_words()
 
     def _take_spool(self) -> None:
-        self.spool = self._open_spool()
+        if self.spool is None:
+            self.spool = self._open_spool()
 
     # Gathering ----------------------------------------------------------------------------------------
 
@@ -291,6 +294,7 @@ class Reporter:
         """What is left is delivered if that works at once, and kept otherwise."""
         with suppress(asyncio.CancelledError):
             async with asyncio.timeout(3 * LAST_WORDS_S):
+                await self._on_disk(self._take_spool)  # and what was begun there is ended
                 while (packed := await self._pack()) is not None:
                     self._queue.append(packed)
                 if self._queue and not self._is_away and self._collector.is_wanted:
