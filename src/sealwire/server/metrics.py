@@ -47,6 +47,16 @@ def render(plane: ControlPlane, machine: MachineApi) -> str:
     for name, kind, text, by_org in families:
         lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
         lines += [f'{name}{{org="{org_id}"}} {value}' for org_id, value in by_org.items()]
+    lines += [
+        "# HELP sealwire_security What was made of the security data of agents, by what it is.",
+        "# TYPE sealwire_security gauge",
+    ]
+    for org_id, tenant in plane.tenants.items():
+        for name, count in tenant.detection.counters().items():
+            lines.append(f'sealwire_security{{org="{org_id}",what="{name}"}} {count}')
+        for reason, count in sorted(tenant.detection.agents_dropped().items()):
+            label = "".join(each for each in reason if each.isalnum() or each in "_.-")
+            lines.append(f'sealwire_security_dropped_by_agents{{org="{org_id}",reason="{label}"}} {count}')
     usage = resource.getrusage(resource.RUSAGE_SELF)
     lines += [
         "# HELP process_cpu_seconds_total CPU used by this process.",

@@ -228,6 +228,7 @@ def put_traces(c: sa.Connection, org_id: int, found: Iterable[Stored]) -> int:
     values = [_values(org_id, one) for one in found]
     insert = (postgresql.insert if c.dialect.name == "postgresql" else sqlite.insert)(security_traces)
     statement = insert.on_conflict_do_nothing(index_elements=[_t.org_id, _t.trace_id, _t.span_id])
+    statement = statement.execution_options(preserve_rowcount=True)
     put = 0
     for start in range(0, len(values), INSERT_AT_ONCE):
         put += max(0, c.execute(statement, values[start : start + INSERT_AT_ONCE]).rowcount)
@@ -443,6 +444,16 @@ def signal_counts(c: sa.Connection, org_id: int, since_ms: int) -> dict[str, int
         .group_by(_s.severity)
     )
     return {Severity(severity).name.lower(): int(count) for severity, count in c.execute(asked)}
+
+
+def signals_by_rule(c: sa.Connection, org_id: int, *, since_ms: int) -> dict[str, int]:
+    """How many signals of each rule were seen since then, open or not."""
+    asked = (
+        sa.select(_s.rule_id, sa.func.count())
+        .where(_s.org_id == org_id, _s.last_seen_ms >= since_ms)
+        .group_by(_s.rule_id)
+    )
+    return {rule_id: int(count) for rule_id, count in c.execute(asked)}
 
 
 def put_signals(c: sa.Connection, org_id: int, changed: Iterable[Signal]) -> None:
