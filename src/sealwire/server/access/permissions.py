@@ -98,7 +98,7 @@ PERMISSIONS: Mapping[str, Permission] = MappingProxyType(
 ORGANISATION_WIDE = frozenset(
     {
         "agent_enroll", "api_keys_write", "api_keys_delete", "org_app_keys_write", "org_management",
-        "rc_keys_manage", "webhooks_write",
+        "rc_keys_manage", "security_monitoring_rules_write", "webhooks_write",
     }
 )  # fmt: skip
 

@@ -158,6 +158,7 @@ _THINGS: Mapping[str, tuple[str, str]] = {
     "audit": ("Audit Trail", "audit_trail"),
     "binding": ("Access Management", "role"),
     "config": ("Remote Configuration", "remote_configuration"),
+    "detection_rule": ("Cloud Security Platform", "security_rule"),
     "identity": ("Access Management", "user"),
     "invitation": ("Access Management", "user"),
     "link": ("Access Management", "user"),
@@ -171,6 +172,7 @@ _THINGS: Mapping[str, tuple[str, str]] = {
     "server": ("Organization Management", "control_plane"),
     "session": ("Authentication", "user"),
     "sign_in": ("Authentication", "user"),
+    "signal": ("Cloud Security Platform", "security_signal"),
     "targets": ("Remote Configuration", "targets"),
     "totp": ("Authentication", "user"),
     "user": ("Access Management", "user"),
@@ -192,6 +194,7 @@ _PRODUCTS: Mapping[str, tuple[str, str]] = {
 
 _DONE: Mapping[str, str] = {
     "changed": "modified",
+    "commented": "modified",
     "made": "created",
     "removed": "deleted",
     "retired": "deleted",

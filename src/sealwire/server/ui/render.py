@@ -32,7 +32,9 @@ THEMES = ("light", "dark")
 NAVIGATION: tuple[tuple[str, str, str, str, str], ...] = (
     ("", "Home", "/", "house", "fleet_read"),
     ("", "Fleet", "/fleet", "network", "fleet_read"),
+    ("Security", "Signals", "/security/signals", "bell", "security_monitoring_signals_read"),
     ("Security", "Traces", "/security/traces", "activity", "security_monitoring_signals_read"),
+    ("Security", "Detection rules", "/security/rules", "list-checks", "security_monitoring_rules_read"),
     ("Configure", "Configs", "/configs", "file-json", "rc_config_read"),
     ("Configure", "Protect", "/protect", "shield", "appsec_protect_read"),
     ("Watch", "Propagation", "/propagation", "timer", "fleet_read"),

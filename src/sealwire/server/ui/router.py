@@ -28,6 +28,7 @@ from sealwire.server.ui import (
     render,
     resume,
     roles,
+    security_rules,
     security_signals,
     security_traces,
     settings,
@@ -41,8 +42,8 @@ from sealwire.server.ui import (
 
 _GUARDED = (
     account, agent, application_keys, audit, config_form, configs, guide, keys, pages, people,
-    propagation, protect, resume, roles, security_signals, security_traces, settings, start, support, trust,
-    webhooks,
+    propagation, protect, resume, roles, security_rules, security_signals, security_traces, settings, start,
+    support, trust, webhooks,
 )  # fmt: skip
 _OPEN = (pages, join, sign_in, single_sign_on, install)
 
