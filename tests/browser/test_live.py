@@ -89,6 +89,54 @@ def test_a_stream_sends_at_most_one_event_a_second(
     assert 1 <= sum("data:" in one and "event:" not in one for one in events) <= 5
 
 
+def test_what_is_done_elsewhere_comes_to_the_pages_of_the_organisation(
+    visitor: Visitor, control_plane: ControlPlane
+) -> None:
+    api, page = control_plane.api, visitor.page
+
+    visitor.visit("/people")
+    api.post("/users", {"email": "late@example.org", "name": "Late", "roles": [{"role_id": "read_only"}]})
+    page.locator("#rows").get_by_text("late@example.org").wait_for()
+
+    visitor.visit("/people/roles")
+    api.post("/roles", {"name": "late watchers", "permissions": ["fleet_read"]})
+    page.locator("#rows").get_by_text("late watchers").wait_for()
+
+    visitor.visit("/trust")
+    before = page.locator("#director-root dd").first.inner_text()
+    api.post("/roots/director:rotate")
+    page.wait_for_function("one => document.querySelector('#director-root dd').innerText !== one", arg=before)
+
+    hook = api.post(
+        "/webhooks", {"name": "late", "url": "https://127.0.0.1:9/", "events": ["agent.error"]}
+    )  # nobody listens there
+    visitor.visit(f"/webhooks/{hook['id']}")
+    page.locator("#no_calls b").wait_for()
+    api.post(f"/webhooks/{hook['id']}/test")
+    page.locator("#calls li").get_by_text("Not taken").wait_for()
+    assert page.locator("#no_calls b").count() == 0
+
+
+def test_events_come_on_top_of_the_trail_and_what_one_reads_stays_where_it_is(
+    visitor: Visitor, control_plane: ControlPlane
+) -> None:
+    page = visitor.visit("/audit")
+    read = page.locator("#events tr").nth(3)
+    read.locator("summary").first.click()
+    page.mouse.move(5, 5)
+    row = read.get_attribute("id")
+    place = f"document.getElementById('{row}').getBoundingClientRect().top"
+    for scrolled in (0, 250):
+        page.evaluate(f"window.scrollTo(0, {scrolled})")
+        before = page.evaluate(place)
+
+        control_plane.api.new_api_key(f"after {scrolled} px")
+        page.locator("#events tr").first.get_by_text(f"Made the API key after {scrolled} px").wait_for()
+
+        assert abs(page.evaluate(place) - before) < 1
+        assert page.evaluate(f"document.querySelector('#{row} details').open")
+
+
 def test_without_scripts_a_page_says_everything(
     chromium: Any, control_plane: ControlPlane, fleet: SimulatedFleet
 ) -> None:
