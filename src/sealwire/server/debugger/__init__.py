@@ -1,0 +1,1 @@
+"""Dynamic Instrumentation: probes, their expressions, and what comes back from live programs."""
