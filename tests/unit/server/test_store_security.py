@@ -28,7 +28,7 @@ from tests.support.security_rows import queries, rows
 ORG, OTHER = 1, 2
 NOW = 1_795_358_575
 NOW_MS = NOW * 1000
-EVER = {"since_ms": 0, "until_ms": 2**50}
+EVER: dict[str, Any] = {"since_ms": 0, "until_ms": 2**50}
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.loopback)])
