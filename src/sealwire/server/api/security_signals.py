@@ -176,7 +176,7 @@ class NewSignalComment(msgspec.Struct, forbid_unknown_fields=True, kw_only=True)
 async def list_signals(
     tenant: OwnTenant,
     plane: Plane,
-    state: FromQuery[str] = "open",
+    going: Annotated[str, QueryParameter(name="state")] = "open",
     triage_state: Annotated[str, QueryParameter(name="triage")] = "",
     severity: FromQuery[list[str] | None] = None,
     service: FromQuery[str] = "",
@@ -192,7 +192,7 @@ async def list_signals(
         since: ISO 8601: last seen then or later.
         before: What a page called next.
     """
-    wanted = _filter(state, triage_state, severity or [], service, rule, text, since)
+    wanted = _filter(going, triage_state, severity or [], service, rule, text, since)
     place = _place(before)
 
     def load() -> tuple[list[SignalRow], dict[str, int]]:
