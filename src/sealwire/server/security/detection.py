@@ -191,6 +191,8 @@ class Detection:
         # Rows were written with the signals they made. What opens here only opens as its last row comes live.
         for signal in opened:
             engine.withdraw(signal)
+        for signal in engine.open_signals():
+            signal.restored_to = 0.0  # what comes from now on is in none, however old it is
         for signal in signals:
             if signal.id not in known:
                 signal.closed_at, signal.closed_because = signal.last_seen, "its rule is switched off"
@@ -300,8 +302,10 @@ class Detection:
                     await asyncio.wait_for(self._work.wait(), self._idle_s())
                 await asyncio.sleep(await _whole(self._round()))
         finally:
-            self._note_counted()
-            await self.flush()
+            async with self._lock:
+                await self._read_queue()
+                self._note_counted()
+                await self._write()
 
     def _idle_s(self) -> float:
         if not self._unwritten.is_empty:
@@ -403,7 +407,7 @@ class Detection:
             try:
                 listener(row, seen.count)
             except Exception:
-                log.exception("a listener of rows failed")
+                self._note_failure("listener of rows")
 
     def _take_visit(self, visit: VisitCount, host: str, now: float, found: Counter[Visit]) -> None:
         """Requests that are only counted; those that were found to be more are in there too."""
@@ -515,7 +519,13 @@ class Detection:
             try:
                 listener(change)
             except Exception:
-                log.exception("a listener of signals failed")
+                self._note_failure("listener of signals")
+
+    def _note_failure(self, whose: str) -> None:
+        """Tell of the first one: what fails for one row fails for a thousand a second."""
+        if not self._counts["listener_failures"]:
+            log.exception("security data not passed on", to=whose)
+        self._counts["listener_failures"] += 1
 
     async def forget_old(self) -> None:
         """Drop what is too old or too much, a part at a time."""
@@ -567,6 +577,7 @@ class Detection:
         names = (
             "taken", "duplicates", "refused", "failed", "written", "requests", "skewed", "forgotten",
             "displaced", "signals_opened", "signals_closed", "batches_again", "unreadable",
+            "listener_failures",
         )  # fmt: skip
         return {
             **{name: self._counts[name] for name in names},
