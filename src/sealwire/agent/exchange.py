@@ -251,7 +251,9 @@ class ControlPlane:
         self.on_skew((utc_now() - theirs).total_seconds())
 
     def _unreachable(self, error: Exception) -> ApiError:
-        return ApiError(f"{self._url}{_API} cannot be reached: {_words(error)}", trouble=Trouble.UNREACHABLE)
+        return ApiError(
+            f"{self._url}{_API} cannot be reached: {words_of(error)}", trouble=Trouble.UNREACHABLE
+        )
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int, *, cut: bool = False) -> bytes:
@@ -300,7 +302,7 @@ def _not_ok(status: int, said: bytes, headers: Mapping[str, str]) -> ApiError:
     )
 
 
-def _words(error: Exception) -> str:
+def words_of(error: Exception) -> str:
     """The reason of a transport error, without its class names."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         reason = getattr(error.certificate_error, "verify_message", "") or str(error.certificate_error)

@@ -25,6 +25,8 @@ from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from sealwire.agent.exchange import words_of
+
 log = structlog.get_logger("sealwire.agent.forward")
 
 CONNECT_TIMEOUT_S: Final = 1.0  # tracers wait two seconds for an answer
@@ -136,7 +138,7 @@ class Passing:
     @property
     def is_alive(self) -> bool:
         """Whether the other may still take it."""
-        return not self._is_over
+        return not self._is_over and (self._sending is None or not self._sending.done())
 
     async def feed(self, chunk: bytes) -> None:
         """One more piece of the body; waits while too much of it waits."""
@@ -156,7 +158,7 @@ class Passing:
             self._is_over = True
             return await self._send_whole(b"".join(self._start))
         await self._put(None)
-        if not self.is_alive:
+        if self._sending.cancelled():
             return None
         self._is_over = True
         return await self._sending
@@ -228,7 +230,7 @@ class Passing:
         except TimeoutError:
             forwarder.fail(self._kind, "no answer in time", is_silent=True)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            forwarder.fail(self._kind, str(error)[:200] or type(error).__name__)
+            forwarder.fail(self._kind, words_of(error)[:200])
         else:
             forwarder.succeed(self._kind)
             return response
