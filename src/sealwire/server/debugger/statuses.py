@@ -124,12 +124,12 @@ def _read(raw: bytes, arrived_ms: int) -> Diagnostic | None:
     if len(raw) > _MAX_ENVELOPE_BYTES:
         raise MalformedError(f"A diagnostic has at most {_MAX_ENVELOPE_BYTES} bytes.")
     said = _object(debugger.get("diagnostics"), "$.debugger.diagnostics")
-    try:
-        status = Status(said.get("status"))
-    except ValueError:
-        raise MalformedError("$.debugger.diagnostics.status: There is no such status.") from None
+    word = said.get("status")
+    if not isinstance(word, str) or word not in Status.__members__:
+        raise MalformedError("$.debugger.diagnostics.status: There is no such status.")
+    status = Status(word)
     stamp = envelope.get("timestamp", said.get("timestamp"))
-    is_stamp = isinstance(stamp, int) and not isinstance(stamp, bool) and 0 < stamp
+    is_stamp = isinstance(stamp, int) and not isinstance(stamp, bool) and stamp > 0
     version = said.get("probeVersion", 0)
     if isinstance(version, bool) or not isinstance(version, int) or not 0 <= version < 2**53:
         raise MalformedError("$.debugger.diagnostics.probeVersion: Expected a whole number.")
@@ -285,38 +285,24 @@ def summary(
 
 # Explaining -------------------------------------------------------------------------------------------------
 
-_EXPLAINED: Final = (
-    (
-        "NoFunctionsAtLine",
-        "No function has code at this line. Choose a line that is executed in a function: not a def, a "
-        "decorator, a comment or an empty line.",
-    ),
-    (
-        "NoFunctionInModule",
-        "The module has no such function, or not yet: while it is imported this passes by itself. Check the "
-        "name, and whether a decorator hides the function.",
-    ),
-    (
-        "UnresolvedLocation|NoSourceFile",
-        "The program has no file whose path ends so. Check the path; a file that runs as the main program of "
-        "Python cannot be probed by line in every version.",
-    ),
-    (
-        "Unsupported probe type",
-        "This tracer does not take this kind of probe. dd-trace takes logs at a line.",
-    ),
-    ("Unsupported probe insertion point", "This tracer takes probes at lines only, not on methods."),
-    (
-        "Invalid predicate|Invalid argument|Unknown AST node|Illegal identifier",
-        "The tracer does not understand an expression of the probe.",
-    ),
-)
+_EXPLAINED: Final = {
+    "NoFunctionsAtLine": "No function has code at this line. Choose a line that is executed in a function: not a "
+    "def, a decorator, a comment or an empty line.",
+    "NoFunctionInModule": "The module has no such function, or not yet: while it is imported this passes by "
+    "itself. Check the name, and whether a decorator hides the function.",
+    "UnresolvedLocation|NoSourceFile": "The program has no file whose path ends so. Check the path; a file that "
+    "runs as the main program of Python cannot be probed by line in every version.",
+    "Unsupported probe type": "This tracer does not take this kind of probe. dd-trace takes logs at a line.",
+    "Unsupported probe insertion point": "This tracer takes probes at lines only, not on methods.",
+    "Invalid predicate|Invalid argument|Unknown AST node|Illegal identifier": "The tracer does not understand an "
+    "expression of the probe.",
+}
 
 
 def explained(failure: Failure) -> str:
     """What a failure means and what to do; empty if nothing is known beyond its own words."""
     said = f"{failure.type} {failure.message}"
-    for pattern, sentence in _EXPLAINED:
+    for pattern, sentence in _EXPLAINED.items():
         if re.search(pattern, said):
             return sentence
     return ""
