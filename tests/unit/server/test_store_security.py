@@ -266,6 +266,9 @@ def test_signals_are_found_by_what_they_are(tmp_path: Path, wanted: SignalFilter
     with database.read() as c:
         assert "".join(each.signal.id for each in store.signals(c, ORG, wanted)) == found
         assert store.signal_counts(c, ORG, 0) == {"low": 2}
+        by_rule = store.signals_by_rule(c, ORG, since_ms=(NOW + 1) * 1000)
+        assert by_rule["scan"] == 1
+        assert sum(by_rule.values()) == 2
     database.close()
 
 

@@ -122,11 +122,12 @@ def _cases(before: Sequence[Document], after: Sequence[Document]) -> Iterator[st
     for text in new_cases:
         if text not in old_cases:
             yield f"Now {text}"
-    kept = [text for text in old_cases if text in new_cases]
-    if kept != [text for text in new_cases if text in old_cases]:
-        yield "The cases are asked in another order"
-    elif sorted({*old_cases, *new_cases}) == sorted(kept):
+    if set(old_cases) == set(new_cases):
         yield f"{wording.counted(len(before), 'case')} → {wording.counted(len(after), 'case')}"
+    elif [text for text in old_cases if text in new_cases] != [
+        text for text in new_cases if text in old_cases
+    ]:
+        yield "The cases are asked in another order"
 
 
 def _options(before: Document, after: Document) -> Iterator[str]:
