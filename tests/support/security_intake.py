@@ -22,6 +22,7 @@ class SecurityIntake:
         batches: Those taken, with when each came.
         posts: How often a batch came, taken or not.
         delivered: How often each batch (agent, start, number) was taken.
+        lost_answers: How many of the next batches are taken without an answer.
     """
 
     def __init__(self, *, port: int = 0) -> None:
@@ -30,6 +31,7 @@ class SecurityIntake:
         self.batches: list[tuple[float, Batch]] = []
         self.posts: list[dict[str, str]] = []
         self.delivered: Counter[tuple[str, int, int]] = Counter()
+        self.lost_answers = 0
         intake = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -76,6 +78,10 @@ class SecurityIntake:
             batch = decode(body, is_gzipped=handler.headers.get("Content-Encoding") == "gzip")
             self.batches.append((time.time(), batch))
             self.delivered[batch.agent_uuid, batch.started_ms, batch.number] += 1
+            if self.lost_answers > 0:
+                self.lost_answers -= 1
+                handler.close_connection = True
+                return
         handler.send_response(status)
         for name, value in self.headers.items():
             handler.send_header(name, value)
