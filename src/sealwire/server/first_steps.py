@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from sealwire.server.control_plane import ControlPlane
 from sealwire.server.fleet.connection import Connection
 from sealwire.server.fleet.overview import Fleet
-from sealwire.server.protect.actions import DATA, FEATURES
+from sealwire.server.protect.actions import FEATURES
+from sealwire.server.protect.denylists import DATA
 from sealwire.server.store import protect as store
 from sealwire.server.tenant import Tenant
 

@@ -13,7 +13,7 @@ import pytest
 from sealwire.errors import ConflictError
 from sealwire.server.authoring.editing import Editor
 from sealwire.server.protect import actions as protect
-from sealwire.server.protect import in_force as protected
+from sealwire.server.protect import origins as history
 from sealwire.server.protect.denylist import Kind
 from sealwire.server.store import rows
 from tests.support import payloads
@@ -199,13 +199,20 @@ def test_blocking_again_extends_and_keeps_who_did_it_first(tmp_path: Path) -> No
     run(tmp_path, case)
 
 
-def test_an_address_beneath_a_prefix_that_outlasts_it_is_not_listed(tmp_path: Path) -> None:
+def test_an_address_beneath_a_wider_one_comes_into_the_file_when_that_ends(
+    tmp_path: Path,
+) -> None:
     async def case(console: Console) -> None:
         await block(console, "203.0.113.0/24")
 
         again = await block(console, "203.0.113.7", for_s=3600)
 
-        assert (again["changed"], notes(again)) == (False, ["covered"])
+        assert notes(again)[:1] == ["covered"]
+        assert entries((await configs(console, "ASM_DATA"))[0]) == [{"value": "203.0.113.0/24"}]
+        listed = {one["value"]: one for one in (await console.get("/protect/denylist"))["entries"]}
+        assert listed["203.0.113.7"]["covered_by"] == "203.0.113.0/24"
+        await unblock(console, "203.0.113.0/24")
+        assert [one["value"] for one in entries((await configs(console, "ASM_DATA"))[0])] == ["203.0.113.7"]
 
     run(tmp_path, case)
 
@@ -371,7 +378,9 @@ def test_a_change_from_elsewhere_in_between_is_kept_and_ours_added_to_it(
     change = Editor.change
     interfered = 0
 
-    async def with_somebody_else(self: Editor, config_id: str, fields: Any, *, expected_revision: int) -> Any:
+    async def with_somebody_else(
+        self: Editor, config_id: str, fields: Any, *, expected_revision: int, **more: Any
+    ) -> Any:
         nonlocal interfered
         if interfered < 2:
             interfered += 1
@@ -379,7 +388,7 @@ def test_a_change_from_elsewhere_in_between_is_kept_and_ours_added_to_it(
             payload = orjson.loads(row.payload)
             payload["rules_data"][0]["data"].append({"value": f"203.0.113.10{interfered}"})
             await change(self, config_id, {"payload": payload}, expected_revision=row.revision)
-        return await change(self, config_id, fields, expected_revision=expected_revision)
+        return await change(self, config_id, fields, expected_revision=expected_revision, **more)
 
     async def case(console: Console) -> None:
         await block(console, "203.0.113.1")
@@ -419,12 +428,12 @@ def test_a_list_that_another_control_plane_made_meanwhile_stays_and_ours_gives_w
 ) -> None:
     create = Editor.create
 
-    async def after_somebody_else(self: Editor, fields: Any) -> Any:
+    async def after_somebody_else(self: Editor, fields: Any, **more: Any) -> Any:
         monkeypatch.setattr(Editor, "create", create)
         theirs = payloads.denied_ips("203.0.113.1")
         somebody = Editor(self._tenant, self._principal, now=self._now - timedelta(seconds=1))
         await create(somebody, {"product": "ASM_DATA", "name": "denylist", "payload": theirs})
-        return await create(self, fields)
+        return await create(self, fields, **more)
 
     async def case(console: Console) -> None:
         monkeypatch.setattr(Editor, "create", after_somebody_else)
@@ -476,7 +485,7 @@ def test_who_blocked_whom_survives_a_config_that_was_retired_and_came_back() -> 
         revision(3, "203.0.113.1", "203.0.113.2", state="retired"),
         revision(4, "203.0.113.2"),
     ):
-        origins = protected.follow(origins, one)
+        origins = history.follow(origins, one)
 
     assert {value: origin.by for (_, value), origin in origins.items()} == {"203.0.113.2": "user4"}
     assert origins[Kind.IP, "203.0.113.2"].created_ms == 4000

@@ -13,21 +13,24 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from sealwire.errors import InvalidChangeError, NotFoundError, Problem
 from sealwire.products import PRODUCTS, Product, get
+from sealwire.products.product import MAX_PAYLOAD_BYTES
 from sealwire.server.access.permissions import Principal
 from sealwire.server.authoring.author import Also, Draft, moved_on
 from sealwire.server.fleet.overview import ClientLine
 from sealwire.server.store import rows
 from sealwire.server.store.configs import ACTIVE, RETIRED, state_of
 from sealwire.server.targeting import Targeting
-from sealwire.server.tenant import Tenant
 from sealwire.server.waf.box import PRODUCTS as OF_THE_FIREWALL
 from sealwire.server.waf.box import waf_verdict
+
+if TYPE_CHECKING:
+    from sealwire.server.tenant import Tenant
 
 READ = "rc_config_read"
 PUBLISH = "rc_config_publish"
@@ -94,8 +97,9 @@ class Editor:
             NotPermittedError: The product is not theirs to see.
         """
         self._principal.require(get(str(fields.get("product", ""))).reads)
+        said = await self._tried(get(str(fields.get("product", ""))), fields.get("payload"))
         draft = await asyncio.to_thread(self._author.check, **fields, now=self._now, config_id=config_id)
-        return self._with_notice(draft, await self._tried(draft.product, orjson.loads(draft.payload)))
+        return self._with_notice(draft, said)
 
     def may_write(self, product: Product, targeting: Targeting) -> bool:
         """Whether a config with this targeting is theirs to make and to change."""
@@ -242,18 +246,22 @@ class Editor:
         """What the tracers' engine says of a payload that it will load, but does not refuse it for.
 
         Raises:
-            InvalidChangeError: It refuses some of it, in its own words.
+            InvalidChangeError: It refuses some of it: in its own words, after ours if there are any.
         """
         if product.name not in OF_THE_FIREWALL or not isinstance(payload, Mapping):
             return ()
-        if await asyncio.to_thread(product.check, payload):
-            return ()  # it is refused for these
-        found = await waf_verdict(self._tenant.waf, product.name, payload, raw=product.render(payload))
+        ours = await asyncio.to_thread(product.check, payload)
+        try:
+            raw = product.render(payload)
+        except (TypeError, RecursionError):
+            return ()  # ``ours`` says so
+        if len(raw) > MAX_PAYLOAD_BYTES:
+            return ()
+        found = await waf_verdict(self._tenant.waf, product.name, payload, raw=raw)
         if found.problems:
-            first = found.problems[0]
             raise InvalidChangeError(
-                f"{first.message} Nothing was changed.",
-                problems=tuple(_below_payload(problem) for problem in found.problems),
+                f"{found.problems[0].message} Nothing was changed.",
+                problems=tuple(_below_payload(problem) for problem in (*ours, *found.problems)),
             )
         return tuple(_below_payload(warning) for warning in found.warnings)
 

@@ -1,12 +1,12 @@
-"""Attack detection on and off, addresses and users blocked: everyday words made into configs.
+"""Attack detection on and off, and who is refused: what somebody asks for, done and told in words.
 
-Per exact targeting there is one ASM_FEATURES config named ``activation`` and one ASM_DATA config named
-``denylist``, by default the whole organisation's. Pages, API and command line all change them here, through
-the ``Editor`` and so with its permissions. Each write of a denylist also drops what has lapsed; when nobody
-is left on it, its config is retired.
+Per exact targeting there is one ASM_FEATURES config named ``activation``, and the entries of a denylist that
+become one file (see ``denylists``). Pages, API and command line all change them here, and so with the
+permissions of an ``Editor``.
 
-A change reads first and carries the revision it read. Those of one process wait for each other; if somebody
-elsewhere was faster the whole change is done again on what they left, so nobody undoes another's work unseen.
+A change of an activation reads first and carries the revision it read. Those of one process wait for each
+other; if somebody elsewhere was faster the whole change is done again on what they left, so nobody undoes
+another's work unseen.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import msgspec
 import orjson
 
 from sealwire.errors import ConflictError, InvalidChangeError, NotFoundError, Problem
@@ -26,15 +26,29 @@ from sealwire.server.access import Principal
 from sealwire.server.authoring.editing import Editor
 from sealwire.server.control_plane import ControlPlane
 from sealwire.server.protect import denylist
-from sealwire.server.protect.denylist import Checked, Entry, Kind, some
+from sealwire.server.protect.denylist import Checked, Kind, Surroundings, Traffic, some
+from sealwire.server.protect.denylists import (
+    DATA,
+    Edit,
+    Key,
+    Written,
+    ended,
+    new_entry,
+    until_in_words,
+)
+from sealwire.server.protect.targets import in_words, key_of, normal
 from sealwire.server.store import read, rows
+from sealwire.server.store.protect import EntryRow
 from sealwire.server.targeting import Targeting
 from sealwire.server.tenant import Tenant
 
-FEATURES, DATA = "ASM_FEATURES", "ASM_DATA"
-ACTIVATION, DENYLIST = "activation", "denylist"
+FEATURES = "ASM_FEATURES"
+ACTIVATION = "activation"
 ATTEMPTS = 5
-MAX_ENTRIES = 10_000  # of one kind in one list: what the field documents as the most
+MAX_REASON = 1000
+MAX_SPAN_S = 10 * 365 * 86400
+SOURCES = ("trace", "signal", "feed", "paste")  # of an entry, before a colon; none: by hand
+_FEW = 50  # of more than these nobody reads what else is said of each
 
 _LOCKS: WeakKeyDictionary[Tenant, asyncio.Lock] = WeakKeyDictionary()
 
@@ -93,6 +107,7 @@ class Protect:
     def __init__(self, plane: ControlPlane, tenant: Tenant, principal: Principal) -> None:
         self._plane = plane
         self._tenant = tenant
+        self._principal = principal
         self._now = plane.clock()
         self._editor = Editor(tenant, principal, now=self._now)
 
@@ -164,21 +179,33 @@ class Protect:
 
     # Blocking -----------------------------------------------------------------------------------------
 
-    def check(self, kind: Kind, values: Sequence[str], *, own_address: str = "") -> tuple[Checked, ...]:
-        """Read what somebody wants to block, and say what of it may hurt.
+    def around(self, own_address: str = "") -> Surroundings:
+        """What is to be spared when somebody is blocked.
 
         Args:
             own_address: Where this person's request came from.
-
-        Raises:
-            InvalidChangeError: With the problem of each value that is none.
         """
         agents = {
             session.address: session.hostname
             for session in self._tenant.distributor.sessions.values()
             if session.address
         }
-        return denylist.check(kind, values, own_address=own_address, agents=agents)
+        return Surroundings(own_address, agents, self._tenant.denylists.networks, self._traffic)
+
+    def _traffic(self, value: str) -> Traffic | None:
+        detection = getattr(self._tenant, "detection", None)
+        if detection is None or denylist.pack(value) is None:
+            return None
+        seen = detection.traffic.within(value)
+        return Traffic(seen.requests, seen.addresses, tuple(seen.services))
+
+    def check(self, kind: Kind, values: Sequence[str], *, own_address: str = "") -> tuple[Checked, ...]:
+        """Read what somebody wants to block, and say what of it may hurt.
+
+        Raises:
+            InvalidChangeError: With the problem of each value that is none.
+        """
+        return denylist.check(kind, values, self.around(own_address))
 
     async def block(
         self,
@@ -188,45 +215,155 @@ class Protect:
         until_s: int | None,
         target: Targeting,
         reason: str = "",
+        source: str = "",
     ) -> Outcome:
-        """Refuse requests of these addresses or users, for ever or until a moment.
+        """Refuse requests of these addresses or users, for ever or until a moment; again to extend it.
+
+        Args:
+            source: Where this comes from: ``""`` by hand, ``trace:<id>``, ``signal:<id>``.
 
         Raises:
             InvalidChangeError: The moment is over, or the list would be too long.
             ConflictError, NotPermittedError: As they say; nothing was changed.
         """
-        if until_s is not None and until_s <= self.now_s:
+        lines = [(one.value, until_s, "") for one in checked]
+        self.require(until_s=until_s, reason=reason, source=source)
+        written = await self._tenant.denylists.apply(
+            self._principal, target, self._blocking(kind, lines, target, reason=reason, source=source)
+        )
+        outcome = await self._blocked(written, kind, [one.value for one in checked], until_s, target)
+        cautions = tuple(
+            Note("healthy_traffic", one.cautions[0], value=one.value) for one in checked if one.cautions
+        )
+        return Outcome(outcome.row, outcome.changed, outcome.sentence, (*outcome.notes, *cautions[:_FEW]))
+
+    async def block_lines(
+        self,
+        kind: Kind,
+        lines: Sequence[tuple[str, int | None, str]],
+        *,
+        target: Targeting,
+        reason: str,
+        source: str,
+        also: Callable[[Any], None] | None = None,
+    ) -> Outcome:
+        """Refuse many at once, each with an end and perhaps a reason of its own.
+
+        Args:
+            lines: Value, until when in seconds (None is for ever), reason (empty: that of all).
+            also: Written in the same transaction.
+        """
+        self.require(until_s=None, reason=reason, source=source)
+        written = await self._tenant.denylists.apply(
+            self._principal, target,
+            self._blocking(kind, lines, target, reason=reason, source=source, also=also),
+        )  # fmt: skip
+        return await self._blocked(written, kind, [value for value, *_ in lines], None, target)
+
+    def require(self, *, until_s: int | None, reason: str, source: str) -> None:
+        """Refuse what makes no sense.
+
+        Raises:
+            InvalidChangeError: With what that is.
+        """
+        if until_s is not None and not self.now_s < until_s <= self.now_s + MAX_SPAN_S:
             raise InvalidChangeError(
-                "This block would be over already.", problems=(Problem("$.until", "a moment to come"),)
+                "This block would be over already, or last longer than ten years.",
+                problems=(Problem("$.until", "a moment to come"),),
             )
+        if len(reason) > MAX_REASON or any(ord(one) < 32 and one != "\n" for one in reason):
+            words = f"A reason has at most {MAX_REASON} characters, none that nobody can see."
+            raise InvalidChangeError(words, problems=(Problem("$.reason", words),))
+        word, colon, name = source.partition(":")
+        if source and (
+            word not in SOURCES or not colon or not name or len(source) > 200 or not source.isprintable()
+        ):
+            words = f"A source is one of {', '.join(f'{one}:<id>' for one in SOURCES)}, or empty."
+            raise InvalidChangeError(words, problems=(Problem("$.source", words),))
 
-        async def change() -> Outcome:
-            existing = _exactly(await self._active(DATA), DENYLIST, target)
-            before = denylist.tidied(_payload(existing) if existing else {}, now_s=self.now_s)
-            listed = denylist.entries(before, kind)
-            notes, blocked = [], []
-            for one in checked:
-                entry = Entry(one.value, until_s)
-                if kind is Kind.IP and (wider := denylist.covering(listed, entry)) is not None:
-                    words = f"{one.value} is already blocked: {wider.value} is, {self.until(wider.until_s)}."
-                    notes.append(Note("covered", words, value=wider.value))
+    def _blocking(
+        self,
+        kind: Kind,
+        lines: Sequence[tuple[str, int | None, str]],
+        target: Targeting,
+        *,
+        reason: str,
+        source: str,
+        also: Callable[[Any], None] | None = None,
+    ) -> Callable[[Mapping[Key, EntryRow]], Edit]:
+        by, now_ms = self._principal.user, int(self._now.timestamp() * 1000)
+        org_id = self._tenant.organisation.org_id
+
+        def decide(present: Mapping[Key, EntryRow]) -> Edit:
+            edit = Edit(action="denylist.blocked", comment=reason, also=also)
+            seen = set()
+            for value, until_s, own_reason in lines:
+                if value in seen:
                     continue
-                listed = denylist.added(listed, entry)
-                blocked.append(one.value)
-            if len(listed) > MAX_ENTRIES:
-                raise InvalidChangeError(
-                    f"A list holds at most {MAX_ENTRIES:,} entries; this would make {len(listed):,}.",
-                    problems=(Problem("$.values", f"at most {MAX_ENTRIES:,} in the list"),),
-                )
-            if not blocked and existing is not None:
-                return Outcome(existing, False, "Nothing was changed.", tuple(notes))
-            payload = denylist.tidied(denylist.replaced(before, kind, listed), now_s=self.now_s)
-            row = await self._save(existing, DATA, DENYLIST, target, payload, reason)
-            where = f" for {in_words(target)}" if target.fields else ""
-            sentence = f"Blocked {some(blocked)}{where} {self.until(until_s)} ({_named(row)})."
-            return Outcome(row, True, sentence, (*notes, *await self._nothing_enforces(target)))
+                seen.add(value)
+                until_ms = None if until_s is None else until_s * 1000
+                why = own_reason or reason
+                known = present.get((kind.word, value, ""))
+                if known is None:
+                    edit.added.append(
+                        new_entry(
+                            org_id,
+                            kind,
+                            value,
+                            target,
+                            until_ms=until_ms,
+                            by=by,
+                            reason=why,
+                            source=source,
+                            now_ms=now_ms,
+                        )
+                    )
+                elif known.until_ms != until_ms or why not in ("", known.reason):
+                    edit.changed.append(
+                        msgspec.structs.replace(
+                            known,
+                            until_ms=until_ms,
+                            reason=why or known.reason,
+                            changed_ms=now_ms,
+                            changed_by=by,
+                            source=source or known.source,
+                        )
+                    )
+            values = [row.value for row in (*edit.added, *edit.changed)]
+            if edit.changed and not edit.added:
+                edit.action = "denylist.extended"
+            ends = {until for _, until, _ in lines}
+            until = f" {self.until(ends.pop())}" if len(ends) == 1 else ""
+            number = f"{len(values):,} {_counted(kind, len(values))}: " if len(values) > 1 else ""
+            edit.summary = f"Blocked {number}{some(values)} for {in_words(target)}{until}"
+            edit.detail = {
+                "kind": kind.word, "values": values[:100], "count": len(values), "reason": reason,
+                "source": source, "target": target.to_dict(),
+            }  # fmt: skip
+            return edit
 
-        return await self._until_nobody_interferes(change)
+        return decide
+
+    async def _blocked(
+        self, written: Written, kind: Kind, values: Sequence[str], until_s: int | None, target: Targeting
+    ) -> Outcome:
+        notes: list[Note] = []
+        for value in values:
+            wider = written.covered.get((kind, value))
+            if wider is not None and len(notes) < _FEW:
+                words = f"{value} is already blocked: {wider} is, for at least as long."
+                notes.append(Note("covered", words, value=wider))
+        if not written.changed:
+            return Outcome(written.config, False, "Nothing was changed.", tuple(notes))
+        done = [row.value for row in (*written.edit.added, *written.edit.changed) if row.value in set(values)]
+        where = f" for {in_words(target)}" if target.fields else ""
+        ends = {row.until_ms for row in (*written.edit.added, *written.edit.changed) if row.ended_ms is None}
+        until = f" {self.until(until_s)}" if len(ends) <= 1 or until_s is not None else ""
+        config = f" ({_named(written.config)})" if written.config is not None else ""
+        number = f"{len(done):,} {_counted(kind, len(done))}: " if len(done) > 5 else ""
+        what = "attacks of " if kind is Kind.SUSPICIOUS else ""
+        sentence = f"Blocked {what}{number}{some(done)}{where}{until}{config}."
+        return Outcome(written.config, True, sentence, (*notes, *await self._nothing_enforces(target)))
 
     async def unblock(
         self,
@@ -244,60 +381,151 @@ class Protect:
             ConflictError, InvalidChangeError, NotPermittedError: As they say; nothing was changed.
         """
         wanted = [one.value for one in denylist.check(kind, values)]
+        denylists = self._tenant.denylists
+        await denylists.settle()
+        if config_id:
+            ours = [file for file in denylists.files() if file.config_id == config_id]
+            if not ours:
+                return await self._unblock_elsewhere(kind, wanted, config_id, reason)
+            target = denylists.target_of(config_id)
+        target = target or Targeting()
+        where = in_words(target)
+        present = {row.value for row in denylists.of_target(key_of(target)) if row.kind == kind.word}
+        missing = [
+            Note("not_blocked", f"{value} was not blocked for {where}.", value=value)
+            for value in wanted
+            if value not in present
+        ]
+        gone = [value for value in wanted if value in present]
+        if not gone:
+            notes = [*missing, *self._still_blocked(kind, wanted)]
+            raise NotFoundError(" ".join(["Nothing was changed.", *(note.words for note in notes)]))
+        written = await denylists.apply(
+            self._principal, target, self._unblocking({(kind.word, value) for value in gone}, target, reason)
+        )
+        return self._unblocked(written, kind, gone, wanted, missing)
+
+    async def unblock_rows(self, ids: Sequence[int], *, reason: str = "") -> Outcome:
+        """Let in again whom these entries, by their numbers, refuse.
+
+        Raises:
+            NotFoundError: None of them is in force.
+        """
+        denylists = self._tenant.denylists
+        await denylists.settle()
+        wanted = set(ids)
+        found = [row for row in denylists.in_force() if row.id in wanted]
+        if not found:
+            raise NotFoundError("Nothing was changed: none of these is blocked any more.")
+        outcomes: list[Outcome] = []
+        groups: dict[tuple[str, str], list[EntryRow]] = {}
+        for row in found:
+            groups.setdefault((row.config_id, row.target_key), []).append(row)
+        for (config_id, _), group in groups.items():
+            if config_id:
+                for kind in Kind:
+                    if values := [row.value for row in group if row.kind == kind.word]:
+                        outcomes.append(await self._unblock_elsewhere(kind, values, config_id, reason))
+                continue
+            target = Targeting.parse(orjson.loads(group[0].target))
+            keys = {(row.kind, row.value) for row in group}
+            written = await denylists.apply(self._principal, target, self._unblocking(keys, target, reason))
+            gone = [row.value for row in group]
+            kind = next(one for one in Kind if one.word == group[0].kind)
+            outcomes.append(self._unblocked(written, kind, gone, gone, []))
+        notes = tuple(note for outcome in outcomes for note in outcome.notes)
+        if len(outcomes) == 1:
+            return outcomes[0]
+        return Outcome(outcomes[-1].row, True, f"Unblocked {some([row.value for row in found])}.", notes)
+
+    def _unblocking(
+        self, keys: set[tuple[str, str]], target: Targeting, reason: str
+    ) -> Callable[[Mapping[Key, EntryRow]], Edit]:
+        by, now_ms = self._principal.user, int(self._now.timestamp() * 1000)
+
+        def decide(present: Mapping[Key, EntryRow]) -> Edit:
+            over = [
+                ended(row, now_ms=now_ms, by=by, how="unblocked")
+                for (kind, value, _), row in present.items()
+                if (kind, value) in keys
+            ]
+            values = list(dict.fromkeys(row.value for row in over))
+            number = f"{len(values):,}: " if len(values) > 1 else ""
+            return Edit(
+                changed=over, action="denylist.unblocked", comment=reason,
+                summary=f"Unblocked {number}{some(values)} for {in_words(target)}",
+                detail={
+                    "values": values[:100], "count": len(values), "reason": reason,
+                    "target": target.to_dict(),
+                },
+            )  # fmt: skip
+
+        return decide
+
+    def _unblocked(
+        self, written: Written, kind: Kind, gone: Sequence[str], wanted: Sequence[str], notes: list[Note]
+    ) -> Outcome:
+        row = written.config
+        feeds = sorted({one.feed for one in written.edit.changed if one.feed})
+        if feeds:
+            words = f"The feed {some(feeds)} names some of these: it blocks them again when it next comes."
+            notes = [*notes, Note("in_a_feed", words)]
+        notes = [*notes, *self._still_blocked(kind, wanted)]
+        sentence = f"Unblocked {some(gone)}"
+        if row is None:
+            sentence += "."
+        elif row.state != "active":
+            sentence = _nobody_left(gone, row)
+        else:
+            sentence += f" ({_named(row)})."
+        return Outcome(row, True, sentence, tuple(notes))
+
+    async def _unblock_elsewhere(
+        self, kind: Kind, values: Sequence[str], config_id: str, reason: str
+    ) -> Outcome:
+        """Take values out of a config that is not ours, and nothing else."""
 
         async def change() -> Outcome:
             listed = await self._active(DATA)
-            if config_id:
-                existing = next((row for row in listed if row.config_id == config_id), None)
-            else:
-                existing = _exactly(listed, DENYLIST, target or Targeting())
-            # Before lapsed entries go: unblocking one that just lapsed is no mistake.
+            existing = next((row for row in listed if row.config_id == config_id), None)
             held = denylist.entries(_payload(existing), kind) if existing else []
-            gone = [value for value in wanted if any(entry.value == value for entry in held)]
-            kept = [entry for entry in held if entry.value not in gone]
-            where = in_words(target or Targeting())
-            notes = [
-                Note("not_blocked", f"{value} was not blocked for {where}.", value=value)
-                for value in wanted
-                if value not in gone
-            ]
-            notes += self._still_blocked(listed, kind, wanted, existing, kept)
+            gone = [value for value in values if any(entry.value == value for entry in held)]
             if existing is None or not gone:
-                raise NotFoundError(" ".join(["Nothing was changed.", *(note.words for note in notes)]))
-            payload = denylist.tidied(denylist.replaced(_payload(existing), kind, kept), now_s=self.now_s)
-            sentence = f"Unblocked {some(gone)}"
+                raise NotFoundError(
+                    f"Nothing was changed. Config {config_id[:40]} does not block {some(values)}."
+                )
+            kept = [entry for entry in held if entry.value not in gone]
+            payload = denylist.replaced(_payload(existing), kind, kept)
             if denylist.is_empty(payload):
                 row = await self._retire(existing)
-                sentence += f"; nobody is left on this list (config {row.config_id} is retired)."
+                sentence = _nobody_left(gone, row)
             else:
                 own = Targeting.parse(existing.targeting)
                 row = await self._save(existing, DATA, existing.name, own, payload, reason)
-                sentence += f" ({_named(row)})."
-            return Outcome(row, True, sentence, tuple(notes))
+                sentence = f"Unblocked {some(gone)} ({_named(row)})."
+            await self._tenant.denylists.settle()
+            return Outcome(row, True, sentence, tuple(self._still_blocked(kind, values)))
 
         return await self._until_nobody_interferes(change)
 
-    def _still_blocked(
-        self,
-        listed: Iterable[rows.ConfigRow],
-        kind: Kind,
-        values: Iterable[str],
-        existing: rows.ConfigRow | None,
-        kept: list[Entry],
-    ) -> list[Note]:
+    def _still_blocked(self, kind: Kind, values: Sequence[str]) -> list[Note]:
         """What blocks these values even after the change."""
-        notes = []
-        for row in listed:
-            is_own = existing is not None and row.config_id == existing.config_id
-            live = denylist.alive(kept if is_own else denylist.entries(_payload(row), kind), now_s=self.now_s)
-            for value in values:
-                for entry in denylist.still_covering(live, value):
-                    where = in_words(Targeting.parse(row.targeting))
-                    place = "" if row.name == DENYLIST else f" in config {row.config_id}"
-                    words = f"{value} stays blocked for {where} by {entry.value}{place}."
-                    own = entry.value if row.name == DENYLIST else ""
-                    notes.append(Note("still_blocked", words, row.config_id, own, row.targeting))
-        return notes
+        notes: list[Note] = []
+        if len(values) > _FEW:
+            return notes
+        denylists = self._tenant.denylists
+        live = [row for row in denylists.in_force() if row.kind == kind.word]
+        for value in values:
+            for row in live:
+                if row.value != value and (kind is Kind.USER or not denylist.holds(row.value, value)):
+                    continue
+                target = Targeting.parse(orjson.loads(row.target))
+                config_id, _ = denylists.config_of(row)
+                place = f" in config {row.config_id}" if row.config_id else ""
+                words = f"{value} stays blocked for {in_words(target)} by {row.value}{place}."
+                own = "" if row.config_id else row.value
+                notes.append(Note("still_blocked", words, config_id, own, target.to_dict()))
+        return notes[:_FEW]
 
     async def _nothing_enforces(self, target: Targeting) -> tuple[Note, ...]:
         """A word on it when no application would act on a block yet."""
@@ -368,12 +596,7 @@ class Protect:
 
     def until(self, until_s: int | None) -> str:
         """When a block ends, in words."""
-        if until_s is None:
-            return "until unblocked"
-        # Minutes are exact enough for people, unless the whole block lasts only a few of them.
-        short = until_s - self.now_s < 600
-        when = datetime.fromtimestamp(until_s, UTC)
-        return f"until {when.strftime('%Y-%m-%d %H:%M:%S UTC' if short else '%Y-%m-%d %H:%M UTC')}"
+        return until_in_words(None if until_s is None else until_s * 1000, self.now_s * 1000)
 
 
 def active(plane: ControlPlane, tenant: Tenant, product: str) -> list[rows.ConfigRow]:
@@ -391,32 +614,20 @@ def says_on(row: rows.ConfigRow) -> bool | None:
     return enabled if isinstance(enabled, bool) else None
 
 
-def in_words(target: Targeting) -> str:
-    """``the whole organisation``, or ``service shop, env prod``."""
-    parts = [
-        f"{name.replace('_', ' ')} {' or '.join(map(str, value)) if isinstance(value, list) else value}"
-        for name, value in target.to_dict().items()
-    ]
-    return ", ".join(parts) or "the whole organisation"
-
-
 def _exactly(listed: Iterable[rows.ConfigRow], name: str, target: Targeting) -> rows.ConfigRow | None:
     """The config of that name for exactly that target; the oldest, should there be several."""
-    wanted = _normal(target)
-    found = [row for row in listed if row.name == name and _normal(Targeting.parse(row.targeting)) == wanted]
+    wanted = normal(target)
+    found = [row for row in listed if row.name == name and normal(Targeting.parse(row.targeting)) == wanted]
     return min(found, key=lambda row: (row.created_ms, row.config_id)) if found else None
 
 
-def _normal(target: Targeting) -> dict[str, object]:
-    """One form for equal targetings."""
-    return {
-        field: frozenset(
-            one.casefold() if field in ("service", "env", "language") else one for one in map(str, value)
-        )
-        if isinstance(value, list)
-        else value
-        for field, value in target.to_dict().items()
-    }
+def _nobody_left(gone: Sequence[str], row: rows.ConfigRow) -> str:
+    return f"Unblocked {some(gone)}; nobody is left on this list (config {row.config_id} is retired)."
+
+
+def _counted(kind: Kind, count: int) -> str:
+    one, many = ("user", "users") if kind is Kind.USER else ("address or network", "addresses and networks")
+    return one if count == 1 else many
 
 
 def _payload(row: rows.ConfigRow) -> dict[str, Any]:

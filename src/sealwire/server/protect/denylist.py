@@ -1,20 +1,22 @@
-"""The denylist as data: what is in the payload of one ASM_DATA config, and how a change looks.
+"""The denylist as data: what may be listed, what of it may hurt, and how it looks in a payload.
 
-Pure: payload in, payload out. Invariants: parts of the payload that are not the two lists stay as
-they were; expired entries are gone after any change; no address is listed beneath a wider prefix
-that outlasts it, because tracers go by the longest prefix and a lapsed /32 would open a hole in
-a blocked /24.
+Pure: payload in, payload out. Invariants: parts of the payload that are not our lists stay as they were; a
+list without entries is left out; no address is listed beneath a wider prefix that outlasts it, because
+tracers go by the longest prefix and a lapsed /32 would open a hole in a blocked /24.
 
-Source: tracer protocol notes, product ASM_DATA: ids, types, expiry in whole unix seconds, 0 or absent
-means for ever.
+Source: tracer protocol notes, products ASM_DATA and ASM: ids, types, expiry in whole unix seconds, 0 or
+absent means for ever.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import socket
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from sealwire.errors import InvalidChangeError, Problem
 
@@ -22,18 +24,34 @@ IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Kind(Enum):
-    """The two lists that the rules bundled with every tracer look at."""
+    """The lists: two that the rules bundled with every tracer look at, and one that our exclusion does.
 
-    IP = ("blocked_ips", "ip_with_expiration")
-    USER = ("blocked_users", "data_with_expiration")
+    Of an address that is suspicious only requests that match a rule are refused.
+    """
+
+    IP = ("ip", "rules_data", "blocked_ips", "ip_with_expiration")
+    USER = ("user", "rules_data", "blocked_users", "data_with_expiration")
+    SUSPICIOUS = ("suspicious", "exclusion_data", "suspicious_ips_data_id", "ip_with_expiration")
 
     @property
-    def list_id(self) -> str:
+    def word(self) -> str:
+        """As the API and the tables say it."""
         return self.value[0]
 
     @property
-    def data_type(self) -> str:
+    def section(self) -> str:
         return self.value[1]
+
+    @property
+    def list_id(self) -> str:
+        return self.value[2]
+
+    @property
+    def data_type(self) -> str:
+        return self.value[3]
+
+
+KINDS: Mapping[str, Kind] = {kind.word: kind for kind in Kind}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +97,40 @@ class Checked:
     Attributes:
         typed: As it came.
         value: As it would be written.
-        risks: Why it may hurt, a sentence each; empty for an ordinary one.
+        risks: Why it may hurt, a sentence each; empty for an ordinary one. With any it is asked about.
+        cautions: What else to know before: who came from there lately.
     """
 
     typed: str
     value: str
     risks: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Healthy requests of the last hour from an address or network, or of a user."""
+
+    requests: int
+    addresses: int
+    services: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is to be spared.
+
+    Attributes:
+        own_address: Where this person's request came from.
+        agents: Address -> host name of agents that ask.
+        networks: Of one's own: proxies, offices.
+        traffic: Who came lately; None: nobody knows.
+    """
+
+    own_address: str = ""
+    agents: Mapping[str, str] | None = None
+    networks: tuple[IpNetwork, ...] = ()
+    traffic: Callable[[str], Traffic | None] | None = None
 
 
 MAX_VALUES = 1000  # in one change
@@ -104,40 +150,61 @@ _PRIVATE = tuple(
         "fe80::/10",
     )
 )
+_PRIVATE_V4 = sorted(
+    (int(one.network_address), int(one.broadcast_address)) for one in _PRIVATE if one.version == 4
+)
 # Wider than what one site usually holds: a slip of the finger, or many strangers at once.
 _WIDEST = {4: 16, 6: 32}
 
 
 def check(
-    kind: Kind, values: Sequence[str], *, own_address: str = "", agents: Mapping[str, str] | None = None
+    kind: Kind, values: Sequence[str], around: Surroundings | None = None, *, most: int = MAX_VALUES
 ) -> tuple[Checked, ...]:
     """Read what somebody wants to block, each once, and say what of it may hurt.
-
-    Args:
-        own_address: Where this person's request came from.
-        agents: Address -> host name of agents that ask.
 
     Raises:
         InvalidChangeError: With the problem of each value that is none.
     """
-    if not 1 <= len(values) <= MAX_VALUES:
+    if not 1 <= len(values) <= most:
         raise InvalidChangeError(
-            f"Name 1 to {MAX_VALUES} at once.",
-            problems=(Problem("$.values", f"1 to {MAX_VALUES}, not {len(values)}"),),
+            f"Name 1 to {most:,} at once.",
+            problems=(Problem("$.values", f"1 to {most}, not {len(values)}"),),
         )
     found: dict[str, Checked] = {}
     problems = []
     for index, typed in enumerate(values):
         try:
-            is_user = kind is Kind.USER
-            one = _checked_user(typed) if is_user else _checked_address(typed, own_address, agents or {})
+            one = check_one(kind, typed, around)
         except ValueError as error:
             problems.append(Problem(f"$.values[{index}]", str(error)))
         else:
             found.setdefault(one.value, one)
     if problems:
-        raise InvalidChangeError(problems[0].message, problems=tuple(problems))
+        raise InvalidChangeError(problems[0].message, problems=tuple(problems[:50]))
     return tuple(found.values())
+
+
+def check_one(kind: Kind, typed: str, around: Surroundings | None = None) -> Checked:
+    """Read one value.
+
+    Raises:
+        ValueError: It is none; the message is a sentence.
+    """
+    checked = _checked_user(typed) if kind is Kind.USER else _checked_address(typed, around)
+    if around is None or around.traffic is None:
+        return checked
+    seen = around.traffic(checked.value)
+    if seen is None or not seen.requests:
+        return checked
+    return Checked(checked.typed, checked.value, checked.risks, (_in_numbers(checked.value, seen),))
+
+
+def _in_numbers(value: str, seen: Traffic) -> str:
+    requests = f"{seen.requests:,} healthy request{'' if seen.requests == 1 else 's'}"
+    source = f"{seen.addresses:,} addresses" if seen.addresses > 1 else "1 address"
+    where = f" to {some(seen.services)}" if seen.services else ""
+    of = f" of {value}" if seen.addresses > 1 or "/" in value else ""
+    return f"{requests} from {source}{of}{where} in the last hour."
 
 
 def _checked_user(typed: str) -> Checked:
@@ -146,18 +213,42 @@ def _checked_user(typed: str) -> Checked:
     return Checked(typed, typed)
 
 
-def _checked_address(typed: str, own_address: str, agents: Mapping[str, str]) -> Checked:
-    address = canonical_address(typed)
-    risks = [*address.risks]
-    if own_address and holds(address.value, own_address):
-        risks.append(f"You are at {own_address} yourself: services that see you there would refuse you.")
-    hit = sorted({host for at, host in agents.items() if holds(address.value, at)})
+def _checked_address(typed: str, around: Surroundings | None) -> Checked:
+    if _is_plain(typed):
+        value, risks = typed, list[str]()  # one public address, as most are
+    else:
+        address = canonical_address(typed)
+        value, risks = address.value, [*address.risks]
+    if around is None:
+        return Checked(typed, value, tuple(risks))
+    is_one = "/" not in value
+    own = around.own_address.removeprefix("::ffff:")
+    if own == value or (own and not is_one and holds(value, own)):
+        at = around.own_address
+        risks.append(f"You are at {at} yourself: services that see you there would refuse you.")
+    agents = around.agents or {}
+    if is_one:  # of ten thousand most are
+        hit = [agents[value]] if value in agents else []
+    else:
+        hit = sorted({host for at, host in agents.items() if holds(value, at)})
     if hit:
         who = f"{len(hit)} agents ask" if len(hit) > 1 else "An agent asks"
         risks.append(
             f"{who} from there, and applications of the same hosts may call from there: {some(hit)}."
         )
-    return Checked(typed, address.value, tuple(risks))
+    if around.networks and (packed := pack(value)) is not None:
+        ours = [str(one) for one in around.networks if _meets(packed, one)]
+        if ours:
+            risks.append(f"{value} meets {some(ours)}: the settings of this server name it as yours.")
+    return Checked(typed, value, tuple(risks))
+
+
+def _meets(packed: Packed, network: IpNetwork) -> bool:
+    version, number, length = packed
+    if version != network.version:
+        return False
+    shift = network.max_prefixlen - min(length, network.prefixlen)
+    return number >> shift == int(network.network_address) >> shift
 
 
 def some(values: Sequence[str]) -> str:
@@ -165,6 +256,17 @@ def some(values: Sequence[str]) -> str:
     if len(values) <= 5:
         return ", ".join(values)
     return f"{', '.join(values[:5])} and {len(values) - 5} more"
+
+
+def _is_plain(text: str) -> bool:
+    """Whether this is an IPv4 address, written as it should be, that is in no private range."""
+    try:
+        raw = socket.inet_pton(socket.AF_INET, text)
+    except (OSError, ValueError):
+        return False
+    number = int.from_bytes(raw)
+    at = bisect_right(_PRIVATE_V4, (number, 2**32)) - 1
+    return (at < 0 or number > _PRIVATE_V4[at][1]) and socket.inet_ntop(socket.AF_INET, raw) == text
 
 
 def canonical_address(text: str) -> Address:
@@ -219,6 +321,46 @@ def how_many(network: IpNetwork) -> str:
     return f"2^{network.max_prefixlen - network.prefixlen} addresses"
 
 
+Packed = tuple[int, int, int]
+"""Version, network address as a number, length of the prefix."""
+
+
+@lru_cache(maxsize=50_000)
+def pack(value: str) -> Packed | None:
+    """A canonical address or network as numbers; None for what is neither."""
+    text, _, length = value.partition("/")
+    try:
+        if ":" in text:
+            raw, longest, version = socket.inet_pton(socket.AF_INET6, text), 128, 6
+        else:
+            raw, longest, version = socket.inet_pton(socket.AF_INET, text), 32, 4
+        return version, int.from_bytes(raw), int(length) if length else longest
+    except (OSError, ValueError):
+        return None
+
+
+def sort_key(kind: Kind, value: str) -> str:
+    """What a list is sorted by: addresses in their own order, users as letters go."""
+    packed = None if kind is Kind.USER else pack(value)
+    if packed is None:
+        return value.casefold()[:100]
+    return f"{packed[0]}{packed[1]:032x}{packed[2]:03d}"
+
+
+def prefixes_of(address: str) -> list[Packed]:
+    """An address, and every network it may be in, the longest prefix first."""
+    packed = pack(address)
+    if packed is None:
+        return []
+    version, number, longest = packed
+    width = 32 if version == 4 else 128
+    return [(version, _cut(number, width, length), length) for length in range(longest, -1, -1)]
+
+
+def _cut(number: int, width: int, length: int) -> int:
+    return number >> (width - length) << (width - length)
+
+
 def holds(value: str, address: str) -> bool:
     """Whether an entry blocks an address; a text that is no address is held by none."""
     wider, one = _network(value), _network(address)
@@ -230,7 +372,7 @@ def holds(value: str, address: str) -> bool:
 def entries(payload: Mapping[str, object], kind: Kind) -> list[Entry]:
     """What one list holds, in the order of the payload."""
     found: list[Entry] = []
-    for element in _elements(payload):
+    for element in _elements(payload, kind.section):
         data = element.get("data")
         if element.get("id") != kind.list_id or not isinstance(data, list):
             continue
@@ -242,57 +384,72 @@ def entries(payload: Mapping[str, object], kind: Kind) -> list[Entry]:
     return found
 
 
-def replaced(payload: Mapping[str, object], kind: Kind, listed: Sequence[Entry]) -> dict[str, object]:
+def replaced(payload: Mapping[str, object], kind: Kind, listed: Iterable[Entry]) -> dict[str, object]:
     """The payload with one list exchanged; a list without entries is left out."""
-    kept = [element for element in _elements(payload) if element.get("id") != kind.list_id]
-    if listed:
-        data: list[dict[str, object]] = [
-            {"value": entry.value}
-            if entry.until_s is None
-            else {"value": entry.value, "expiration": entry.until_s}
-            for entry in listed
-        ]
+    kept = [element for element in _elements(payload, kind.section) if element.get("id") != kind.list_id]
+    data: list[dict[str, object]] = [
+        {"value": entry.value}
+        if entry.until_s is None
+        else {"value": entry.value, "expiration": entry.until_s}
+        for entry in listed
+    ]
+    if data:
         kept.append({"id": kind.list_id, "type": kind.data_type, "data": data})
-    out = {key: value for key, value in payload.items() if key != "rules_data"}
+    out = {key: value for key, value in payload.items() if key != kind.section}
     if kept:
-        out["rules_data"] = kept
+        out[kind.section] = kept
     return out
+
+
+def rendered(
+    before: Mapping[str, object], listed: Mapping[Kind, Iterable[Entry]]
+) -> tuple[dict[str, object], dict[tuple[Kind, str], str]]:
+    """The payload of a file: each value once, for as long as any entry says, none beneath a wider one.
+
+    Args:
+        before: What the file says now; what is not a list of ours stays.
+        listed: What is in force, of each kind.
+
+    Returns:
+        The payload, and of what was left out beneath a wider prefix which that is.
+    """
+    out, covered = dict(before), dict[tuple[Kind, str], str]()
+    for kind in Kind:
+        longest: dict[str, Entry] = {}
+        for entry in listed.get(kind, ()):
+            known = longest.get(entry.value)
+            if known is None or not known.outlasts(entry):
+                longest[entry.value] = entry
+        kept: Iterable[Entry] = longest.values()
+        if kind is not Kind.USER:
+            kept, beneath = uncovered(list(longest.values()))
+            covered.update({(kind, value): wider for value, wider in beneath.items()})
+        out = replaced(out, kind, kept)
+    return out, covered
+
+
+def exclusion(key: str = "") -> dict[str, object]:
+    """The ASM payload that has requests of suspicious addresses refused when they match a rule.
+
+    Args:
+        key: Sets the elements of several files apart; ids are unique over all of a client's.
+    """
+    tail = f"_{key}" if key else ""
+    action = f"block_suspicious{tail}"
+    condition = {
+        "operator": "ip_match",
+        "parameters": {"data": Kind.SUSPICIOUS.list_id, "inputs": [{"address": "http.client_ip"}]},
+    }
+    parameters = {"status_code": 403, "type": "auto"}
+    return {
+        "exclusions": [{"id": f"suspicious_ips{tail}", "on_match": action, "conditions": [condition]}],
+        "actions": [{"id": action, "type": "block_request", "parameters": parameters}],
+    }
 
 
 def is_empty(payload: Mapping[str, object]) -> bool:
     """Whether nothing is left that a tracer could use."""
     return not any(payload.values())
-
-
-def tidied(payload: Mapping[str, object], *, now_s: int) -> dict[str, object]:
-    """The payload without entries that lapsed and without addresses a longer-lived prefix covers."""
-    out = dict(payload)
-    for kind in Kind:
-        live = alive(entries(payload, kind), now_s=now_s)
-        out = replaced(out, kind, without_covered(live) if kind is Kind.IP else live)
-    return out
-
-
-def alive(listed: Iterable[Entry], *, now_s: int) -> list[Entry]:
-    """The entries that have not lapsed."""
-    return [entry for entry in listed if entry.lives(now_s)]
-
-
-def added(listed: Sequence[Entry], new: Entry) -> list[Entry]:
-    """The list with the entry in it; an older entry of the same value gives way to it."""
-    return [*(entry for entry in listed if entry.value != new.value), new]
-
-
-def covering(listed: Iterable[Entry], entry: Entry) -> Entry | None:
-    """A wider prefix that already blocks this address at least as long."""
-    network = _network(entry.value)
-    for other in listed:
-        wider = _network(other.value)
-        if network is None or wider is None or other.value == entry.value:
-            continue
-        if _contains(wider, network) and other.outlasts(entry):
-            return other
-    return None
 
 
 def still_covering(listed: Iterable[Entry], value: str) -> list[Entry]:
@@ -308,26 +465,41 @@ def still_covering(listed: Iterable[Entry], value: str) -> list[Entry]:
     ]
 
 
-def without_covered(listed: Sequence[Entry]) -> list[Entry]:
-    """The list without addresses beneath a prefix that outlasts them."""
+def uncovered(listed: Sequence[Entry]) -> tuple[list[Entry], dict[str, str]]:
+    """Addresses that are not beneath a prefix that outlasts them; of the others, which one that is."""
     prefixes: dict[tuple[int, int], dict[int, Entry]] = {}
-    networks = [(entry, _network(entry.value)) for entry in listed]
-    for entry, network in networks:
-        if network is not None:
-            prefixes.setdefault((network.version, network.prefixlen), {})[int(network.network_address)] = (
-                entry
-            )
-    kept = []
-    for entry, network in networks:
-        if network is None or not any(
-            wider.outlasts(entry)
-            for (version, length), held in prefixes.items()
-            if version == network.version
-            and length < network.prefixlen
-            and (wider := held.get(_masked(network, length))) is not None
-        ):
+    packed = [(entry, pack(entry.value)) for entry in listed]
+    for entry, one in packed:
+        if one is not None:
+            prefixes.setdefault((one[0], one[2]), {})[one[1]] = entry
+    lengths: dict[int, list[int]] = {4: [], 6: []}
+    for version, length in sorted(prefixes):
+        lengths[version].append(length)
+    kept, beneath = [], {}
+    for entry, one in packed:
+        wider = None if one is None else _wider(prefixes, lengths[one[0]], one, entry)
+        if wider is None:
             kept.append(entry)
-    return kept
+        else:
+            beneath[entry.value] = wider.value
+    return kept, beneath
+
+
+def _wider(
+    prefixes: Mapping[tuple[int, int], Mapping[int, Entry]],
+    lengths: Sequence[int],
+    one: Packed,
+    entry: Entry,
+) -> Entry | None:
+    version, number, own = one
+    width = 32 if version == 4 else 128
+    for length in lengths:
+        if length >= own:
+            return None
+        found = prefixes[version, length].get(_cut(number, width, length))
+        if found is not None and found.outlasts(entry):
+            return found
+    return None
 
 
 def _masked(network: IpNetwork, length: int) -> int:
@@ -350,6 +522,6 @@ def _network(value: str) -> IpNetwork | None:
         return None
 
 
-def _elements(payload: Mapping[str, object]) -> list[dict[str, object]]:
-    listed = payload.get("rules_data")
+def _elements(payload: Mapping[str, object], section: str) -> list[dict[str, object]]:
+    listed = payload.get(section)
     return [element for element in listed if isinstance(element, dict)] if isinstance(listed, list) else []

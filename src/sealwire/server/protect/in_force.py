@@ -1,36 +1,24 @@
-"""What is in force against attacks: which services look for them, and whom they refuse.
+"""What is in force against attacks: which services look for them, and who was blocked last.
 
 An activation is three facts, and none stands for another: it was *requested* here; the tracers *acknowledged*
-it; traces were *observed* that carry its mark, which needs traces and is not known yet. Who blocked somebody,
-when and why is read from the revisions of the list, so it is right for whatever wrote them.
+it; traces were *observed* that carry its mark.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from weakref import WeakKeyDictionary
-
-import orjson
 
 from sealwire.products import ClientFacts
-from sealwire.server.control_plane import ControlPlane
 from sealwire.server.fleet.explain import DeliveryState
 from sealwire.server.fleet.overview import ClientLine, Fleet
-from sealwire.server.protect import denylist
-from sealwire.server.protect.actions import DATA, FEATURES, active, says_on
-from sealwire.server.protect.denylist import Entry, Kind
-from sealwire.server.store import protect as store
-from sealwire.server.store import rows
+from sealwire.server.protect.actions import FEATURES, says_on
+from sealwire.server.protect.denylists import DATA
+from sealwire.server.store.protect import EntryRow
 from sealwire.server.targeting import Targeting
 from sealwire.server.tenant import Tenant
-
-HISTORY = 2000  # revisions of a list that are looked through for who, when and why
-_BATCH = 100
-
 
 # Services ---------------------------------------------------------------------------------------------
 
@@ -137,114 +125,10 @@ def _decide(known: Sequence[Rule], facts: ClientFacts) -> Rule | None:
 # Who is blocked ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Who put an entry on a list, and why.
-
-    Attributes:
-        created_ms: Since when it stands there, without a break.
-        by, reason: Of the revision that last set how long it lasts.
-    """
-
-    created_ms: int
-    by: str
-    reason: str
-    until_s: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """One blocked address, network or user.
-
-    Attributes:
-        origin: None where it came before the history that is looked through.
-    """
-
-    kind: Kind
-    entry: Entry
-    config: rows.ConfigRow
-    targeting: Targeting
-    origin: Origin | None
-
-
-@dataclass(slots=True)
-class _History:
-    revision: int
-    origins: dict[tuple[Kind, str], Origin] = field(default_factory=dict)
-
-
-_HISTORIES: WeakKeyDictionary[Tenant, dict[str, _History]] = WeakKeyDictionary()
-
-
-async def blocked(plane: ControlPlane, tenant: Tenant) -> list[Listed]:
-    """Everybody who is blocked now, those last blocked first."""
-    return await asyncio.to_thread(_blocked, plane, tenant)
-
-
-def _blocked(plane: ControlPlane, tenant: Tenant) -> list[Listed]:
-    now_s = plane.now_ms() // 1000
-    histories = _HISTORIES.setdefault(tenant, {})
-    found = []
-    listed = active(plane, tenant, DATA)
-    for row in listed:
-        payload = orjson.loads(row.payload)
-        entries = [(kind, entry) for kind in Kind for entry in denylist.entries(payload, kind)]
-        if not entries:
-            continue
-        origins = _origins(plane, tenant, histories, row)
-        targeting = Targeting.parse(row.targeting)
-        found += [
-            Listed(kind, entry, row, targeting, origins.get((kind, entry.value)))
-            for kind, entry in entries
-            if entry.lives(now_s)
-        ]
-    for config_id in histories.keys() - {row.config_id for row in listed}:
-        histories.pop(config_id, None)
-    found.sort(key=lambda one: (-(one.origin.created_ms if one.origin else 0), one.entry.value))
-    return found
-
-
-def _origins(
-    plane: ControlPlane, tenant: Tenant, histories: dict[str, _History], row: rows.ConfigRow
-) -> Mapping[tuple[Kind, str], Origin]:
-    known = histories.get(row.config_id)
-    if known is None:
-        known = _History(max(0, row.revision - HISTORY))
-    if known.revision < row.revision:
-        # On a copy: another thread may be reading what is there.
-        known = _History(known.revision, dict(known.origins))
-        while known.revision < row.revision:
-            with plane.database.read() as c:
-                batch = store.revisions_after(
-                    c, tenant.organisation.org_id, row.config_id, known.revision, limit=_BATCH
-                )
-            if not batch:
-                break
-            for revision in batch:
-                known.origins = follow(known.origins, revision)
-                known.revision = revision.revision
-        histories[row.config_id] = known
-    return known.origins
-
-
-def follow(
-    before: Mapping[tuple[Kind, str], Origin], revision: rows.RevisionRow
-) -> dict[tuple[Kind, str], Origin]:
-    """Who is responsible for each entry after one more revision."""
-    if revision.state != "active":
-        return {}
-    payload = orjson.loads(revision.payload)
-    after = {}
-    for kind in Kind:
-        for entry in denylist.entries(payload, kind):
-            known = before.get((kind, entry.value))
-            if known is None:
-                known = Origin(revision.at_ms, revision.by, revision.comment, entry.until_s)
-            elif known.until_s != entry.until_s:
-                reason = revision.comment or known.reason
-                known = Origin(known.created_ms, revision.by, reason, entry.until_s)
-            after[kind, entry.value] = known
-    return after
+async def newest_block(tenant: Tenant) -> EntryRow | None:
+    """Who was blocked last, of those who still are."""
+    await tenant.denylists.settle()
+    return max(tenant.denylists.in_force(), key=lambda row: (row.created_ms, row.id), default=None)
 
 
 def enforcing(tenant: Tenant, fleet: Fleet) -> int:

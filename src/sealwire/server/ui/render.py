@@ -36,7 +36,9 @@ NAVIGATION: tuple[tuple[str, str, str, str, str], ...] = (
     ("Security", "Traces", "/security/traces", "activity", "security_monitoring_signals_read"),
     ("Security", "Detection rules", "/security/rules", "list-checks", "security_monitoring_rules_read"),
     ("Configure", "Configs", "/configs", "file-json", "rc_config_read"),
-    ("Configure", "Protect", "/protect", "shield", "appsec_protect_read"),
+    ("Protect", "Services", "/protect", "shield", "appsec_protect_read"),
+    ("Protect", "Denylist", "/protect/denylist", "ban", "appsec_protect_read"),
+    ("Protect", "Policies", "/protect/policies", "layers", "appsec_event_rule_read"),
     ("Watch", "Propagation", "/propagation", "timer", "fleet_read"),
     ("Watch", "Audit trail", "/audit", "scroll-text", "audit_logs_read"),
     ("Organisation", "API keys", "/keys", "key-round", "api_keys_read"),
@@ -130,10 +132,12 @@ def macro(template: str, name: str) -> Callable[..., str]:
 
 def _sections(path: str, principal: Principal) -> tuple[tuple[str, tuple[NavItem, ...]], ...]:
     found: dict[str, list[NavItem]] = {}
+    above = [href for _, _, href, *_ in NAVIGATION if path == href or path.startswith(href + "/")]
+    current = max(above, key=len, default="")
     for section, label, href, icon, permission in NAVIGATION:
         if permission != SIGNED_IN and not principal.may(permission):
             continue
-        is_current = path == href or (href != "/" and path.startswith(href + "/"))
+        is_current = href == current
         found.setdefault(section, []).append(NavItem(label, href, icon, is_current))
     return tuple((section, tuple(items)) for section, items in found.items())
 

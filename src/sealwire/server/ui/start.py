@@ -212,9 +212,9 @@ async def _view(
     services = protected.services(tenant, here)
     # Those that can be switched, and among them what is on already, first.
     services.sort(key=lambda one: (one.switchable == 0 and one.ready == 0, -one.on, -one.ready, -one.clients))
-    blocked = await protected.blocked(plane, tenant)
-    newest = blocked[0] if blocked else None
-    uptake = tenant.uptakes.of(fleet).get(newest.config.config_id) if newest is not None else None
+    newest = await protected.newest_block(tenant)
+    config_id = tenant.denylists.config_of(newest)[0] if newest is not None else ""
+    uptake = tenant.uptakes.of(fleet).get(config_id)
     agents = sorted(fleet.agents, key=lambda line: -line.first_seen_s)
     connected = [line for line in agents if line.state in HERE]
     steps = _steps(
@@ -253,7 +253,7 @@ async def _view(
         services=tuple(service_row(one, principal, next_path="/start") for one in services[:SHOWN]),
         may_switch=principal.may("appsec_activation_write"),
         may_block=principal.may("appsec_protect_write"),
-        blocked=newest.entry.value if newest is not None else "",
+        blocked=newest.value if newest is not None else "",
         delivered=uptake.acknowledged if uptake is not None else 0,
         wanted=uptake.wanted if uptake is not None else 0,
         block_href=f"/protect/block?{urlencode(asked)}",
