@@ -86,8 +86,8 @@ def location_is_wrong(text: str) -> str | None:
     if not (text.startswith(("http://", "https://")) or (text.startswith("/") and not text.startswith("//"))):
         return "Expected an http or https address, or a path that starts with a single /."
     return (
-        "Tracers take no such address, and would block instead: other than letters, digits and the signs of an "
-        "address is written as %20, and [security_response_id] stands after a ?."
+        "Tracers take no such address, and would block instead: other signs are written as %20, "
+        "and [security_response_id] stands after a ?."
     )
 
 

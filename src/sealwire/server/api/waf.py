@@ -325,7 +325,7 @@ def _tried(sample: SampleRequest, told: Told, verdict: waf.Verdict) -> Tried:
         "addresses": told.addresses,
         "notes": list(told.notes),
         "blocked": any(action.type in BLOCKING for action in verdict.actions),
-        "events": [_event(event) for event in verdict.events],
+        "events": [event_said(event) for event in verdict.events],
         "actions": [{"type": one.type, "parameters": one.parameters} for one in verdict.actions],
         "attributes": verdict.attributes,
         "keep": verdict.keep,
@@ -335,7 +335,8 @@ def _tried(sample: SampleRequest, told: Told, verdict: waf.Verdict) -> Tried:
     }
 
 
-def _event(event: waf.Event) -> Event:
+def event_said(event: waf.Event) -> Event:
+    """A rule that matched, as the API says it."""
     return {
         "rule_id": event.rule_id,
         "name": event.name,

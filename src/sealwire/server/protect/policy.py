@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -33,6 +33,7 @@ PASSLIST, MODES, CUSTOM_RULES, BLOCK_PAGE, RULE_SET = (
     "passlist", "modes", "custom rule", "block page", "rule set",
 )  # fmt: skip
 ALL_OF_IT = "the whole organisation"
+MAX_HISTORY = 500  # revisions that are looked through for who put something there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,10 @@ class Plan:
         if self.row is None:
             return not self.payload
         return self.payload is not None and dict(self.payload) == payload_of(self.row)
+
+
+#: Makes the plan anew, of what is there by then.
+Make: TypeAlias = Callable[[], Awaitable[Plan]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +192,7 @@ class Policies:
         )  # fmt: skip
         return Done(row, plan.sentence, draft.warnings)
 
-    async def until_nobody_interferes(self, make: Any) -> Done:
+    async def until_nobody_interferes(self, make: Make) -> Done:
         """Plan and commit, again on what others left, should they be faster."""
         for _ in range(4):
             try:
@@ -290,11 +295,3 @@ def origins(plane: ControlPlane, tenant: Tenant, row: rows.ConfigRow, name: str)
         }
         before = now
     return known
-
-
-MAX_HISTORY = 500
-
-
-def commented(plan: Plan, comment: str) -> Plan:
-    """The plan with a reason."""
-    return replace(plan, comment=comment)

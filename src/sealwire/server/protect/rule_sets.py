@@ -13,7 +13,14 @@ from typing import Any
 
 import orjson
 
-from sealwire.errors import InvalidChangeError, OversizeError, Problem, SettingsError, UnavailableError
+from sealwire.errors import (
+    InvalidChangeError,
+    NotFoundError,
+    OversizeError,
+    Problem,
+    SettingsError,
+    UnavailableError,
+)
 from sealwire.products import PRODUCTS
 from sealwire.products.product import MAX_PAYLOAD_BYTES
 from sealwire.server.protect import catalogue, policy
@@ -332,6 +339,8 @@ async def restore(
     Raises:
         ConflictError, InvalidChangeError, NotFoundError, NotPermittedError: As ``Editor.restore``.
     """
+    if (await work.editor.get(config_id)).product != RULESET:
+        raise NotFoundError(f"There is no rule set {config_id[:40]}.")
     row, draft = await work.editor.restore(
         config_id, revision, expected_revision=expected_revision, comment=reason, expires_at=None
     )
