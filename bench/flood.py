@@ -233,7 +233,7 @@ def _stored(data_dir: Path) -> dict[str, Any]:
             "select sum(count = 1 and trace_id is not null and trace_id != ''), "
             "sum(case when trace_id is null or trace_id = '' then count else 0 end) from security_traces"
         ).fetchone()
-        signals = connection.execute("select rule_id, count(*) from security_signals group by 1").fetchall()
+        signals = connection.execute("select rule_id, count(*) from signals group by 1").fetchall()
     finally:
         connection.close()
     return {

@@ -552,7 +552,8 @@ def _forward_to(values: Mapping[str, Any], origins: Mapping[str, str]) -> str:
         or parts.fragment
         or "@" in parts.netloc
     ):
-        raise SettingsError(f"{named}: expected http://host:port of another agent, got {url!r}")
+        got = "" if "@" in url else f", got {url!r}"
+        raise SettingsError(f"{named}: expected http://host:port of another agent{got}")
     own = {
         "localhost",
         "127.0.0.1",

@@ -249,3 +249,57 @@ def test_a_ca_file_is_looked_for_beside_the_file_that_names_it(tmp_path: Path) -
     config.write_text("remote_configuration: {ca_file: ca.pem}\n")
 
     assert load(config_file=config).ca_file == tmp_path / "ca.pem"
+
+
+# What is told and passed on --------------------------------------------------------------------------
+
+
+def test_posts_go_on_while_remote_configuration_is_off_and_each_can_be_switched_off() -> None:
+    off = ready("remote_configuration.enabled=false")
+    assert (off.inventory_url, off.security_url) == ("https://rc.example:8443",) * 2
+    quiet = ready("sealwire.security_reports=false")
+    assert (quiet.inventory_url, quiet.security_url) == ("https://rc.example:8443", "")
+    assert ready("sealwire.inventory=no").security_url == "https://rc.example:8443"
+    assert load("remote_configuration.rc_dd_url=https://rc.example:8443").security_url == "", (
+        "there is no key"
+    )
+    assert load("api_key=k").security_url == ""
+    assert ready("api_key=k", "remote_configuration.rc_dd_url=http://rc.example").security_url == ""
+
+
+def test_nothing_of_attacks_goes_to_the_vendor() -> None:
+    settings = load("api_key=k", "site=datadoghq.com", "allow_datadog_upstream=true")
+
+    assert settings.security_url == ""
+
+
+def test_the_spool_has_a_size_that_can_be_none() -> None:
+    assert load().spool_bytes == 64 * 1024 * 1024
+    assert load("sealwire.security_spool_bytes=1000").spool_bytes == 1000
+    assert load("sealwire.security_spool_bytes=-1").spool_bytes == 0
+
+
+def test_uploads_are_passed_on_to_an_agent_and_to_nothing_else() -> None:
+    assert load().forward_to == ""
+    assert load("sealwire.forward_to=http://other:8126/").forward_to == "http://other:8126"
+    assert load("sealwire.forward_to=http://127.0.0.1:8127").forward_to == "http://127.0.0.1:8127"
+    assert load(environ={"DD_SEALWIRE_FORWARD_TO": "https://other"}).forward_to == "https://other"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("other:8126", "expected http://host:port"),
+        ("unix:///run/x.sock", "expected http://host:port"),
+        ("http://", "expected http://host:port"),
+        ("http://user:secret@other:8126", "expected http://host:port"),
+        ("http://other:99999", "expected http://host:port"),
+        ("http://other/?x=1", "expected http://host:port"),
+        ("http://localhost:8126", "is this agent itself"),
+        ("http://127.0.0.2:8126", "is this agent itself"),
+        ("https://trace.agent.datadoghq.com", "allow_datadog_upstream: true"),
+    ],
+)
+def test_an_address_uploads_cannot_go_to_stops_the_start(value: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        load(f"sealwire.forward_to={value}")
