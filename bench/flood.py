@@ -33,6 +33,8 @@ GOAL_RSS_MIB = 250.0
 CLIENTS = 10
 KINDS = ("attack_tool", "sql_injection", "login_failure", "attack_tool", "blocked_ip")
 TICKS_S = 100.0
+# Of twenty addresses each does one kind of thing, over and over; those that sign in try ten accounts in all.
+SIGNALS = {"attack-tool": 8, "sqli-single-ip": 4, "brute-force": 10, "blocked-actor-persists": 4}
 
 
 @dataclass
@@ -240,7 +242,7 @@ def _stored(data_dir: Path) -> dict[str, Any]:
         "rows_whole": whole or 0,
         "requests_counted": counted or 0,
         "signals": {str(rule): number for rule, number in signals},
-        "database_mib": round(file.stat().st_size / 2**20, 1),
+        "database_mib": round(sum(each.stat().st_size for each in data_dir.glob("*.db*")) / 2**20, 1),
     }
 
 
@@ -272,7 +274,12 @@ def run(*, seconds: float, rate: int = 1000, only: Sequence[str] = ()) -> dict[s
             continue
         with tempfile.TemporaryDirectory(prefix="sw-bench-") as folder:
             row = way(Path(folder), seconds=seconds, rate=rate, rotating=rotating)
-        held = row["cpu_percent"] < GOAL_CPU_PERCENT and row["rss_peak_mib"] < GOAL_RSS_MIB
+        held = (
+            row["cpu_percent"] < GOAL_CPU_PERCENT
+            and row["rss_peak_mib"] < GOAL_RSS_MIB
+            and row["requests_sent"] == row["told"] + sum(row["dropped"].values())
+            and (rotating or row.get("signals", SIGNALS) == SIGNALS)
+        )
         rows.append({"row": name, "held": held, **row})
         table.append(
             [name, f"{row['cpu_percent']:.1f}", f"{row['rss_peak_mib']:.0f}", f"{row['requests_sent']:,}",
