@@ -82,7 +82,9 @@ class Tenant:
         self.triage = Triage(database, organisation.org_id)
         self.rule_book = RuleBook(database, organisation.org_id, self.detection.set_rules)
         self.webhooks = Webhooks(self, database, keyring, settings)
+        self.detection.on_change.append(self.webhooks.note)
         self.denylists = Denylists(self, database, clock, settings.own_networks)
+        self.detection.listeners.append(self.denylists.hits.note)
         self._tasks: list[asyncio.Task[None]] = []
 
     def publish_first(self) -> None:

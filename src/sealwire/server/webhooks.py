@@ -5,6 +5,9 @@ more when it has been gone for a while. What was told is in the database, so a r
 and of several control planes only one tells it. Calls are queued there too and tried again, later each
 time, for a day.
 
+Of signals the same holds (see ``signal_news``): what was told of each is kept, and whatever changed is held
+against it.
+
 A call is signed as the Standard Webhooks specification says: headers ``webhook-id``, ``webhook-timestamp``
 and ``webhook-signature`` (``v1,`` and the base64 of HMAC-SHA256 over ``id.timestamp.body``), with a secret
 written ``whsec_`` and base64. Receivers in many languages verify that with a library they have.
@@ -31,13 +34,17 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import httpx
+import msgspec
 import orjson
 import structlog
 
 from sealwire import __version__
 from sealwire.errors import ConflictError, InvalidChangeError, NotFoundError, Problem, SealwireError
+from sealwire.server import signal_news
 from sealwire.server.fleet.concerns import TITLES, Concern, concerns
+from sealwire.server.security.signals import Change, Signal
 from sealwire.server.store import read, write
+from sealwire.server.store import security as security_store
 from sealwire.server.store import webhooks as store
 from sealwire.server.store.webhooks import CallRow, WebhookRow
 
@@ -52,7 +59,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 TEST = "test"
-EVENTS: Mapping[str, str] = {kind.value: title for kind, title in TITLES.items()}
+EVENTS: Mapping[str, str] = {
+    **{kind.value: title for kind, title in TITLES.items()}, **signal_news.TITLES,
+}  # fmt: skip
+MAX_SIGNALS = 5_000  # that changed and were not yet looked at
 LOOK_EVERY_S = 15.0
 ENDED_AFTER_S = 60.0  # a concern that comes and goes is told of once
 TRY_EVERY_S = 1.0
@@ -79,6 +89,8 @@ class Webhooks:
         self._public_url = settings.public_url.rstrip("/")
         self._allowed = tuple(ipaddress.ip_network(text) for text in settings.webhook_networks)
         self._gone_since: dict[tuple[str, str], float] = {}
+        self._signals: dict[str, Signal] = {}  # that changed
+        self._signals_read = False
 
     # What people do -----------------------------------------------------------------------------------
 
@@ -109,14 +121,22 @@ class Webhooks:
             return store.calls(c, self._org.org_id, webhook_id, limit=limit)
 
     def create(
-        self, *, name: str, url: str, events: Iterable[str], by: str, now_ms: int
+        self,
+        *,
+        name: str,
+        url: str,
+        events: Iterable[str],
+        by: str,
+        now_ms: int,
+        least_severity: str = "",
     ) -> tuple[WebhookRow, str]:
         """A new webhook, and the secret its calls are signed with, to be shown once.
 
         Raises:
             InvalidChangeError: The name, the address or an event cannot be used, or there are too many.
         """
-        _check(name, url, events)
+        events = list(events)
+        _check(name, url, events, least_severity)
         if len(self.all()) >= MAX_WEBHOOKS:
             raise InvalidChangeError(
                 f"There are {MAX_WEBHOOKS} webhooks already.",
@@ -125,7 +145,7 @@ class Webhooks:
         webhook_id, secret = secrets.token_hex(8), secrets.token_bytes(_SECRET_BYTES)
         row = WebhookRow(
             self._org.org_id, webhook_id, name.strip(), url.strip(), tuple(dict.fromkeys(events)),
-            self._seal(webhook_id, secret), True, now_ms, by,
+            self._seal(webhook_id, secret), True, now_ms, by, least_severity,
         )  # fmt: skip
         self._put(row, by, now_ms, "webhook.created", f"Made the webhook {row.name} to {_host(row.url)}")
         return row, _shown(secret)
@@ -138,6 +158,7 @@ class Webhooks:
         url: str | None = None,
         events: Iterable[str] | None = None,
         enabled: bool | None = None,
+        least_severity: str | None = None,
         by: str,
         now_ms: int,
     ) -> WebhookRow:
@@ -153,8 +174,9 @@ class Webhooks:
             url=before.url if url is None else url.strip(),
             events=before.events if events is None else tuple(dict.fromkeys(events)),
             enabled=before.enabled if enabled is None else enabled,
+            least_severity=before.least_severity if least_severity is None else least_severity,
         )
-        _check(row.name, row.url, row.events)
+        _check(row.name, row.url, row.events, row.least_severity)
         state = (
             "" if row.enabled == before.enabled else (" and switched it " + ("on" if row.enabled else "off"))
         )
@@ -224,6 +246,7 @@ class Webhooks:
                 if now - looked_at > LOOK_EVERY_S:
                     looked_at = now
                     await self._look(now)
+                await self._look_at_signals()
                 if now - forgot_at > 3600:
                     forgot_at = now
                     await asyncio.to_thread(self._forget)
@@ -242,7 +265,11 @@ class Webhooks:
 
         def load() -> tuple[dict[tuple[str, str], tuple[str, int]], tuple[Concern, ...]]:
             with self._database.read() as c:
-                told = store.told(c, self._org.org_id)
+                told = {
+                    name: known
+                    for name, known in store.told(c, self._org.org_id).items()
+                    if name[0] != signal_news.TOLD
+                }
                 alarms = read.open_alarms(c, self._org.org_id)
             found = concerns(
                 fleet, publisher=self._tenant.publisher, organisation=self._tenant.organisation,
@@ -263,6 +290,82 @@ class Webhooks:
             await asyncio.to_thread(self._tell, hooks, fresh, gone, told)
             for name in gone:
                 self._gone_since.pop(name, None)
+
+    def note(self, change: Change) -> None:
+        """A signal opened, rose or ended: it is looked at soon."""
+        one = change.signal
+        if len(self._signals) < MAX_SIGNALS or one.id in self._signals:
+            # As it is now: it goes on to grow while it is told of in a thread.
+            self._signals[one.id] = msgspec.structs.replace(
+                one, attackers=dict(one.attackers), users=dict(one.users), counts=dict(one.counts)
+            )
+        else:
+            self._signals_read = False  # too many to remember: what is written down is read again
+
+    async def _look_at_signals(self) -> None:
+        if self._signals_read and not self._signals:
+            return
+        changed, self._signals = self._signals, {}
+        is_first, self._signals_read = not self._signals_read, True
+        try:
+            await asyncio.to_thread(self._tell_of_signals, changed, is_first=is_first)
+        except BaseException:
+            self._signals = {**changed, **self._signals}
+            self._signals_read = not is_first
+            raise
+
+    def _tell_of_signals(self, changed: Mapping[str, Signal], *, is_first: bool) -> None:
+        """Hold signals against what was told of them.
+
+        Args:
+            is_first: What is written down counts as changed too: this program, or these webhooks, may have
+                been away when it did.
+        """
+        org_id = self._org.org_id
+        hooks = [webhook for webhook in self.all() if signal_news.wants(webhook)]
+        with self._database.read() as c:
+            told = {
+                key: known[0] for (kind, key), known in store.told(c, org_id).items()
+                if kind == signal_news.TOLD
+            }  # fmt: skip
+            found = dict(changed)
+            if is_first:
+                found = {one.id: one for one in security_store.open_signals(c, org_id)} | found
+            for signal_id in told.keys() - found.keys() if is_first else ():
+                row = security_store.signal(c, org_id, signal_id)
+                if row is not None:
+                    found[signal_id] = row.signal
+        gone = told.keys() - found.keys() if is_first else set()
+        known = [(one, signal_news.severity_of(told.get(one.id, ""))) for one in found.values()]
+        fresh = [
+            (one, before) for one, before in known
+            if (before is None and hooks and not one.closed_at)
+            or (before is not None and (one.closed_at or one.severity > before))
+        ]  # fmt: skip
+        if not fresh and not gone:
+            return
+        now_ms = _now_ms()
+        with self._database.write() as c:
+            store.end_told(c, org_id, [(signal_news.TOLD, signal_id) for signal_id in gone])
+            # Another control plane may have told some meanwhile.
+            ended = store.end_told(
+                c, org_id, [(signal_news.TOLD, one.id) for one, before in fresh if before is not None]
+            )
+            mine = {key for _, key in ended} | {one.id for one, before in fresh if before is None}
+            fresh = [pair for pair in fresh if pair[0].id in mine]
+            for one, _ in fresh:
+                if not one.closed_at:
+                    name = (signal_news.TOLD, one.id)
+                    store.add_told(c, org_id, {name: one.severity.name.lower()}, now_ms=now_ms)
+            for item in signal_news.news(hooks, fresh):
+                body = self._body(
+                    item.event, signal_news.STATES[item.event], item.title, item.detail,
+                    subject=item.subject, path=item.path, data=item.data,
+                )  # fmt: skip
+                store.add_call(
+                    c, org_id, item.webhook.webhook_id, event=item.event, subject=item.subject, body=body,
+                    now_ms=now_ms,
+                )  # fmt: skip
 
     def _tell(
         self,
@@ -302,8 +405,18 @@ class Webhooks:
                     now_ms=now_ms,
                 )  # fmt: skip
 
-    def _body(self, event: str, state: str, title: str, detail: str, *, subject: str, path: str) -> bytes:
-        words = {"began": "", "ended": "Over: ", "test": "Test: "}[state]
+    def _body(
+        self,
+        event: str,
+        state: str,
+        title: str,
+        detail: str,
+        *,
+        subject: str,
+        path: str,
+        data: Mapping[str, object] | None = None,
+    ) -> bytes:
+        words = {"began": "", "rose": "Worse: ", "ended": "Over: ", "test": "Test: "}[state]
         return orjson.dumps(
             {
                 "type": event,
@@ -312,6 +425,7 @@ class Webhooks:
                 # What chat systems show of a call.
                 "text": f"{words}{title}. {detail}",
                 "data": {
+                    **(data or {}),
                     "title": title,
                     "detail": detail,
                     "subject": subject,
@@ -453,8 +567,10 @@ def _shown(secret: bytes) -> str:
     return "whsec_" + base64.b64encode(secret).decode()
 
 
-def _check(name: str, url: str, events: Iterable[str]) -> None:
+def _check(name: str, url: str, events: Iterable[str], least_severity: str) -> None:
     problems = []
+    if least_severity and signal_news.severity_of(least_severity) is None:
+        problems.append(Problem("$.least_severity", "info, low, medium, high or critical"))
     if not 1 <= len(name.strip()) <= 100 or any(ord(character) < 32 for character in name):
         problems.append(Problem("$.name", "1 to 100 printable characters"))
     problems.extend(_url_problems(url.strip()))

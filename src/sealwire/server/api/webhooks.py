@@ -21,6 +21,7 @@ class NewWebhook(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     name: str
     url: str
     events: list[str]
+    least_severity: str = "info"
 
 
 class ChangedWebhook(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -30,6 +31,7 @@ class ChangedWebhook(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     url: str | None = None
     events: list[str] | None = None
     enabled: bool | None = None
+    least_severity: str | None = None
 
 
 class Call(TypedDict):
@@ -61,6 +63,7 @@ class Webhook(TypedDict):
 
     Attributes:
         events: What it is told of.
+        least_severity: Of signals, from which on it is told of them.
         last_call: The newest; null before the first, and in answers to a change.
     """
 
@@ -68,6 +71,7 @@ class Webhook(TypedDict):
     name: str
     url: str
     events: list[str]
+    least_severity: str
     enabled: bool
     created_at: str
     created_by: str
@@ -122,7 +126,7 @@ async def create_webhook(
     """Make a webhook; the secret its calls are signed with is in this answer and nowhere else."""
     row, secret = await asyncio.to_thread(
         tenant.webhooks.create, name=data.name, url=data.url, events=data.events, by=principal.user,
-        now_ms=plane.now_ms(),
+        now_ms=plane.now_ms(), least_severity=data.least_severity,
     )  # fmt: skip
     return {**_webhook(row, None), "secret": secret}
 
@@ -138,7 +142,7 @@ async def change_webhook(
     """Change a webhook, switch it on or off."""
     row = await asyncio.to_thread(
         tenant.webhooks.change, webhook_id, name=data.name, url=data.url, events=data.events,
-        enabled=data.enabled, by=principal.user, now_ms=plane.now_ms(),
+        enabled=data.enabled, least_severity=data.least_severity, by=principal.user, now_ms=plane.now_ms(),
     )  # fmt: skip
     return _webhook(row, None)
 
@@ -181,6 +185,7 @@ def _webhook(row: WebhookRow, last: CallRow | None) -> Webhook:
         "name": row.name,
         "url": row.url,
         "events": list(row.events),
+        "least_severity": row.least_severity or "info",
         "enabled": row.enabled,
         "created_at": _time(row.created_ms),
         "created_by": row.created_by,

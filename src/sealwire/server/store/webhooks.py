@@ -18,6 +18,7 @@ class WebhookRow:
     Attributes:
         events: Kinds of event it is called for.
         secret_sealed: What its calls are signed with, sealed by the keyring.
+        least_severity: Of signals, from which on it is called; empty for all.
     """
 
     org_id: int
@@ -29,6 +30,7 @@ class WebhookRow:
     enabled: bool
     created_ms: int
     created_by: str
+    least_severity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,20 @@ def webhooks(c: sa.Connection, org_id: int) -> list[WebhookRow]:
     found = c.execute(sa.select(t.webhooks).where(w.org_id == org_id).order_by(w.created_ms, w.webhook_id))
     return [
         WebhookRow(
-            row.org_id, row.webhook_id, row.name, row.url, tuple(json.loads(row.events)), row.secret_wrapped,
-            row.enabled, row.created_ms, row.created_by,
+            row.org_id, row.webhook_id, row.name, row.url, events, row.secret_wrapped, row.enabled,
+            row.created_ms, row.created_by, least_severity,
         )
         for row in found
+        for events, least_severity in (_asked_for(row.events),)
     ]  # fmt: skip
+
+
+def _asked_for(text: str) -> tuple[tuple[str, ...], str]:
+    """Events, and the least severity of signals: an object; a list alone where that is not said."""
+    asked = json.loads(text)
+    if isinstance(asked, list):
+        return tuple(asked), ""
+    return tuple(asked["events"]), str(asked["least_severity"])
 
 
 def put_webhook(c: sa.Connection, webhook: WebhookRow) -> None:
@@ -76,7 +87,11 @@ def put_webhook(c: sa.Connection, webhook: WebhookRow) -> None:
             webhook_id=webhook.webhook_id,
             name=webhook.name,
             url=webhook.url,
-            events=json.dumps(webhook.events),
+            events=json.dumps(
+                {"events": webhook.events, "least_severity": webhook.least_severity}
+                if webhook.least_severity
+                else webhook.events
+            ),
             secret_wrapped=webhook.secret_sealed,
             enabled=webhook.enabled,
             created_ms=webhook.created_ms,

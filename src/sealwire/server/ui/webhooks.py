@@ -13,6 +13,7 @@ from litestar.response import Redirect, Stream
 from sealwire.errors import InvalidChangeError, Problem
 from sealwire.server.access import Principal
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
+from sealwire.server.security.rules import Severity
 from sealwire.server.store.webhooks import CallRow, WebhookRow
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import forms
@@ -97,6 +98,7 @@ class HookPage:
     url: str
     enabled: bool
     choices: tuple[Choice, ...]
+    severities: tuple[tuple[str, bool], ...]
     calls: tuple[Call, ...]
     made: Moment
     made_by: str
@@ -161,7 +163,7 @@ async def make_webhook(request: Asked, principal: Asker, tenant: OwnTenant, plan
     try:
         row, secret = await asyncio.to_thread(
             tenant.webhooks.create, name=form.text("name"), url=form.text("url"), events=form.all("events"),
-            by=principal.user, now_ms=plane.now_ms(),
+            by=principal.user, now_ms=plane.now_ms(), least_severity=form.text("least_severity"),
         )  # fmt: skip
     except InvalidChangeError as error:
         return _form(request, principal, tenant, None, form, _wrong(error))
@@ -174,7 +176,14 @@ async def show_webhook(
 ) -> Response[str]:
     """One webhook: where it goes, for what, and its calls."""
     row = await asyncio.to_thread(tenant.webhooks.get, webhook_id)
-    form = forms.Form({"name": [row.name], "url": [row.url], "events": list(row.events)})
+    form = forms.Form(
+        {
+            "name": [row.name],
+            "url": [row.url],
+            "events": list(row.events),
+            "least_severity": [row.least_severity],
+        }
+    )
     calls = await asyncio.to_thread(tenant.webhooks.calls, webhook_id)
     return _form(request, principal, tenant, row, form, {}, calls)
 
@@ -212,7 +221,12 @@ async def change_webhook(
             **(
                 {"enabled": switch == "on"}
                 if switch
-                else {"name": form.text("name"), "url": form.text("url"), "events": form.all("events")}
+                else {
+                    "name": form.text("name"),
+                    "url": form.text("url"),
+                    "events": form.all("events"),
+                    "least_severity": form.text("least_severity"),
+                }
             ),
             by=principal.user,
             now_ms=plane.now_ms(),
@@ -287,6 +301,10 @@ def _form(
         url=form.text("url"),
         enabled=row is None or row.enabled,
         choices=tuple(Choice(event, title, event in chosen) for event, title in EVENTS.items()),
+        severities=tuple(
+            (name, name == (form.text("least_severity") or "info"))
+            for name in (severity.name.lower() for severity in Severity)
+        ),
         calls=made.calls,
         made=NEVER if row is None else moment(row.created_ms / 1000),
         made_by="" if row is None else row.created_by,
