@@ -36,8 +36,22 @@ _DROPPED = {
     "runtime_too_large": "tracers that tell of too many settings",
     "runtimes": "tracers, as there were too many",
     "services": "services, as there were too many",
+    "security_crowded": "requests of interest, as a single upload had too many",
+    "security_not_wanted": "requests of interest, as this control plane was too old for them",
+    "security_queue": "requests of interest that waited too long in memory",
+    "security_refused": "requests of interest that this control plane refused",
+    "security_spans": "requests of interest, as there were too many at once",
+    "security_spool_damaged": "requests of interest that came to harm on its disk",
+    "security_spool_full": "requests of interest, as there was no more room on its disk",
+    "security_spool_of_another_key": "requests of interest that were kept for another API key",
+    "security_visits": "requests that were to be counted, as there were too many kinds",
+    "security_watched": "requests that were to be counted, as there were too many processes",
     "too_busy": "uploads, to stay light",
     "too_large": "uploads that were too large to look at",
+    "traces_not_readable": "uploads of traces that could not be read",
+    "traces_too_busy": "uploads of traces, to stay light",
+    "traces_too_large": "uploads of traces that were too large to look at",
+    "traces_unreadable": "traces that could not be read",
 }
 
 
