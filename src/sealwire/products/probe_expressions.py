@@ -152,6 +152,31 @@ class Call:
 Node = Literal | Ref | Call
 
 
+CONDITIONS: Final = frozenset(
+    {"eq", "ne", "gt", "ge", "lt", "le", "and", "or", "not", "isEmpty", "isDefined"}
+) | {
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "any",
+    "all",
+}
+
+
+def wrong_operand(op: str, args: tuple[Node, ...]) -> str:
+    """Why an operator cannot have these operands, as a sentence; empty if it can."""
+    if op == "len" and isinstance(args[0], Call) and args[0].op in CONDITIONS:
+        return "len takes a text, a list or a map, not a condition."  # ddtrace does not compile it
+    for name, what in (("getmember", "field"), ("instanceof", "type")):
+        second = args[-1]
+        if op == name and not (
+            isinstance(second, Literal) and isinstance(second.value, str) and second.value
+        ):
+            return f"The name of a {what} is a text."
+    return ""
+
+
 def is_name(text: str) -> bool:
     """Whether a variable can be called this."""
     return len(text) <= MAX_NAME and _NAME.fullmatch(text) is not None and text not in RESERVED
@@ -181,6 +206,16 @@ def walk(node: Node) -> Iterator[Node]:
 def names(node: Node) -> frozenset[str]:
     """Every variable it reads, special ones too."""
     return frozenset(each.name for each in walk(node) if isinstance(each, Ref))
+
+
+def names_of_element(node: Node) -> frozenset[str]:
+    """Of ``@it``, ``@key`` and ``@value`` those that mean an element outside of the node."""
+    if isinstance(node, Ref):
+        return OF_LAMBDAS & {node.name}
+    if not isinstance(node, Call):
+        return frozenset()
+    outside = node.args[:1] if OPERATORS[node.op].takes_lambda else node.args
+    return frozenset().union(*(names_of_element(each) for each in outside))
 
 
 def members(node: Node) -> frozenset[str]:
@@ -289,7 +324,10 @@ class _Reader:
         if operator is None:
             raise MalformedError(f"{path}: There is no operator {quote(key)}.{nearest(key, OPERATORS)}")
         if operator.arity == 1:
-            return Call(op, (self.read(operand, here, depth + 1, in_lambda=in_lambda),))
+            only = self.read(operand, here, depth + 1, in_lambda=in_lambda)
+            if wrong := wrong_operand(op, (only,)):
+                raise MalformedError(f"{here}: {wrong}")
+            return Call(op, (only,))
         if not isinstance(operand, list | tuple):
             raise MalformedError(f"{here}: Expected a list of operands, not {kind(operand)}.")
         is_chain = op in ("and", "or")
@@ -305,16 +343,9 @@ class _Reader:
             )
             for number, each in enumerate(operand)
         )
-        if op == "getmember":
-            _check_text(args[1], here, "the name of a field")
-        if op == "instanceof":
-            _check_text(args[1], here, "the name of a type")
+        if wrong := wrong_operand(op, args):
+            raise MalformedError(f"{at(here, 1)}: {wrong}")
         return joined(op, args) if is_chain else Call(op, args)
-
-
-def _check_text(node: Node, path: str, what: str) -> None:
-    if not (isinstance(node, Literal) and isinstance(node.value, str) and node.value):
-        raise MalformedError(f"{at(path, 1)}: Expected {what}, as a text.")
 
 
 def _ref(name: object, path: str, *, in_lambda: bool) -> Ref:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from sealwire.errors import Problem
-from sealwire.products.probe_expressions import OF_LAMBDAS, Call, Literal, Node, members, names, walk
+from sealwire.products.probe_expressions import Call, Literal, Node, members, names_of_element, walk
 from sealwire.server.debugger import redaction
-from sealwire.server.debugger.expressions import printer
+from sealwire.server.debugger.expressions import evaluator, operations, printer
 from sealwire.server.debugger.probes import AtLine, Probe, ProbeKind
 
 _ON_METHODS: Final = frozenset(ProbeKind)
@@ -66,17 +66,24 @@ SUPPORT: Final[Mapping[str, Support]] = {
 
 def refusals(probe: Probe) -> tuple[Problem, ...]:
     """Why the tracer of the language would refuse it; nothing if it takes it."""
+    found = list(_uncompiled(probe))
     support = SUPPORT[probe.language]
     is_line = isinstance(probe.where, AtLine)
     if probe.kind in (support.at_lines if is_line else support.on_methods):
-        return ()
+        return tuple(found)
     where = "at a line" if is_line else "on a method"
     if probe.kind in (support.on_methods if is_line else support.at_lines):
         other = "on a method" if is_line else "at a line"
         message = f"{support.tracer} takes a {probe.kind} {other}, not {where}. {support.says}"
-        return (Problem("$.where", message.strip()),)
+        return (Problem("$.where", message.strip()), *found)
     message = f"{support.tracer} takes no {probe.kind} {where}. {support.says}"
-    return (Problem("$.kind", message.strip()),)
+    return (Problem("$.kind", message.strip()), *found)
+
+
+def _uncompiled(probe: Probe) -> Iterator[Problem]:
+    for node in probe.expressions:
+        if (why := evaluator.refused(node, operations.dialect(probe.language))) is not None:
+            yield Problem("$", f"{printer.text_of(node)}: {why[0]}")
 
 
 def warnings(probe: Probe) -> tuple[Problem, ...]:
@@ -105,7 +112,7 @@ def _of_expression(node: Node, language: str) -> Iterator[Problem]:
         if not isinstance(each, Call):
             continue
         text = printer.text_of(each)
-        if language == "python" and each.op == "isDefined" and names(each) & OF_LAMBDAS:
+        if language == "python" and each.op == "isDefined" and names_of_element(each):
             yield Problem("$", f"{text}: ddtrace says false to this, whatever the element is.")
         if language == "python" and each.op == "matches":
             yield Problem("$", f"{text}: ddtrace looks at the beginning only; begin with .* for anywhere.")

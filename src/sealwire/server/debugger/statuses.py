@@ -286,16 +286,16 @@ def summary(
 # Explaining -------------------------------------------------------------------------------------------------
 
 _EXPLAINED: Final = {
-    "NoFunctionsAtLine": "No function has code at this line. Choose a line that is executed in a function: not a "
-    "def, a decorator, a comment or an empty line.",
+    "NoFunctionsAtLine": "No function has code at this line. Choose one that is executed in a function: "
+    "not a def, a decorator, a comment or an empty line.",
     "NoFunctionInModule": "The module has no such function, or not yet: while it is imported this passes by "
     "itself. Check the name, and whether a decorator hides the function.",
-    "UnresolvedLocation|NoSourceFile": "The program has no file whose path ends so. Check the path; a file that "
-    "runs as the main program of Python cannot be probed by line in every version.",
+    "UnresolvedLocation|NoSourceFile": "The program has no file whose path ends so. Check the path; the main "
+    "program of Python cannot be probed by line in every version.",
     "Unsupported probe type": "This tracer does not take this kind of probe. dd-trace takes logs at a line.",
     "Unsupported probe insertion point": "This tracer takes probes at lines only, not on methods.",
-    "Invalid predicate|Invalid argument|Unknown AST node|Illegal identifier": "The tracer does not understand an "
-    "expression of the probe.",
+    "Invalid predicate|Invalid argument|Unknown AST node|Illegal identifier": "The tracer does not "
+    "understand an expression of the probe.",
 }
 
 

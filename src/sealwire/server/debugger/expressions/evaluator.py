@@ -16,7 +16,17 @@ import enum
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
-from sealwire.products.probe_expressions import OF_LAMBDAS, Call, Literal, Node, Ref, members, names
+from sealwire.products.probe_expressions import (
+    OF_LAMBDAS,
+    OPERATORS,
+    Call,
+    Literal,
+    Node,
+    Ref,
+    is_name,
+    members,
+    walk,
+)
 from sealwire.products.schema import nearest
 from sealwire.server.debugger import redaction
 from sealwire.server.debugger.captured import Value, plain_text
@@ -89,6 +99,8 @@ def evaluate_in(
         if is_redacted(name):
             says = f"The program redacts what is called {name}: the expression gives {redaction.SHOWN}."
             return Outcome(Verdict.REDACTED, says=says, span=_where(node, name))
+    if (why := refused(node, dialect)) is not None:
+        return Outcome(Verdict.ERROR, says=why[0], span=why[1])
     evaluation = _Evaluation(scope, dialect)
     try:
         value = evaluation.of(node, None)
@@ -116,12 +128,23 @@ def _where(node: Node, name: str) -> tuple[int, int]:
     return (0, 0)
 
 
-class _Element(NamedTuple):
-    """What ``@it``, ``@key`` and ``@value`` are in a condition."""
+def refused(node: Node, dialect: ops.Dialect) -> tuple[str, tuple[int, int]] | None:
+    """Why the tracer would not compile an expression that is right by itself, and where."""
+    if dialect is not ops.Dialect.JAVASCRIPT:
+        return None
+    for each in walk(node):
+        if not isinstance(each, Call):
+            continue
+        if each.op in ("and", "or") and Literal(None) in each.args:
+            return f"dd-trace does not compile null beside {OPERATORS[each.op].symbol}.", each.span
+        if each.op == "instanceof":
+            name = each.args[1]
+            if isinstance(name, Literal) and isinstance(name.value, str) and not is_name(name.value):
+                return "dd-trace knows classes by one name, without dots.", name.span
+    return None
 
-    it: Thing
-    key: Thing
-    value: Thing
+
+Element: TypeAlias = Mapping[str, Thing]  # what ``@it``, ``@key`` and ``@value`` are in a condition
 
 
 class _Evaluation:
@@ -135,7 +158,7 @@ class _Evaluation:
         if self._steps > MAX_STEPS:
             raise UnknownError(f"It takes more than {MAX_STEPS} steps; it is not tried further here.")
 
-    def of(self, node: Node, element: _Element | None) -> Thing:
+    def of(self, node: Node, element: Element | None) -> Thing:
         """The value of a node; a failure knows the innermost place it came from."""
         self.step()
         try:
@@ -153,11 +176,13 @@ class _Evaluation:
     def truth(self, thing: Thing) -> bool:
         return ops.truth(thing, self._dialect)
 
-    def _named(self, name: str, element: _Element | None) -> Thing:
+    def _named(self, name: str, element: Element | None) -> Thing:
         if name in OF_LAMBDAS:
-            if element is None:
-                raise FailedError(f"{name} means nothing outside of braces.")
-            return {"@it": element.it, "@key": element.key, "@value": element.value}[name]
+            if element is None or name not in element:
+                raise FailedError(f"There is no {name} here.")
+            if element[name] is ops.UNMEASURED:
+                raise UnknownError(f"What {name} is here was not measured.")
+            return element[name]
         if name in self._scope:
             return self._scope[name]
         if name.startswith("@"):
@@ -167,17 +192,21 @@ class _Evaluation:
         hint = nearest(name, self._scope)
         raise UnknownError(f"{name} is no argument and no local that was captured; it may be a global.{hint}")
 
-    def _called(self, node: Call, element: _Element | None) -> Thing:
+    def _called(self, node: Call, element: Element | None) -> Thing:
         op, args = node.op, node.args
         if op in ("and", "or"):
             return self._chain(op, args, element)
         if op in ("any", "all", "filter"):
-            return self._asked(op, self.of(args[0], element), args[1])
+            return self._asked(op, self.of(args[0], element), args[1], element)
         if op == "isDefined":
             return self._is_defined(args[0], element)
         if op in ("eq", "ne") and args[0] == args[1] and isinstance(args[0], Ref):
             same = self._itself(self.of(args[0], element))
             return same if op == "eq" else not same
+        if op == "instanceof" and self._dialect is ops.Dialect.JAVASCRIPT and _is_infix(args[0]):
+            raise UnknownError("dd-trace reads an operator within instanceof as one around it.")
+        if op == "instanceof" and self._is_undeclared(args[0], element):
+            return ops.call(op, (ops.UNDEFINED, self.of(args[1], element)), self._dialect)
         values = [self.of(each, element) for each in args]
         for each in values:
             if isinstance(each, Value):
@@ -186,13 +215,20 @@ class _Evaluation:
             return not self.truth(values[0])
         return ops.call(op, values, self._dialect)
 
+    def _is_undeclared(self, node: Node, element: Element | None) -> bool:
+        """Whether it is a special name that JavaScript does not know there; ``typeof`` of it is no error."""
+        is_js = self._dialect is ops.Dialect.JAVASCRIPT
+        return (
+            is_js and isinstance(node, Ref) and node.name in OF_LAMBDAS and node.name not in (element or {})
+        )
+
     def _itself(self, thing: Thing) -> bool:
         """Whether a variable equals itself: all but NaN do."""
         if isinstance(thing, Value) and not thing.is_captured and thing.missing is not None:
             raise UnknownError.of(thing)
         return thing == thing
 
-    def _chain(self, op: str, args: tuple[Node, ...], element: _Element | None) -> Thing:
+    def _chain(self, op: str, args: tuple[Node, ...], element: Element | None) -> Thing:
         """The operand that decides, as in the languages themselves."""
         value: Thing = None
         for number, each in enumerate(args):
@@ -201,22 +237,24 @@ class _Evaluation:
                 return value
         return value
 
-    def _is_defined(self, node: Node, element: _Element | None) -> Thing:
-        if self._dialect is ops.Dialect.PYTHON and names(node) & OF_LAMBDAS:
-            return False  # ddtrace looks for @it among the locals only, and finds none
+    def _is_defined(self, node: Node, element: Element | None) -> Thing:
+        if self._dialect is ops.Dialect.PYTHON:
+            element = None  # ddtrace looks for @it among the locals only, and finds none
         try:
             self.of(node, element)
         except FailedError:
             return False
         return True
 
-    def _asked(self, op: str, thing: Thing, condition: Node) -> Thing:
+    def _asked(self, op: str, thing: Thing, condition: Node, outer: Element | None) -> Thing:
         elements = ops.elements(thing, self._dialect)
         picked: list[bool] = []
         doubt: UnknownError | None = None
-        for it, key, value in elements.found:
+        # In JavaScript the braces are a function in a function: what they do not bind is that of the outer.
+        around = outer if outer is not None and self._dialect is ops.Dialect.JAVASCRIPT else {}
+        for each in elements.found:
             try:
-                fits = self.truth(self.of(condition, _Element(it, key, value)))
+                fits = self.truth(self.of(condition, {**around, **each}))
             except UnknownError as unknown:
                 if op == "filter":
                     raise
@@ -232,6 +270,10 @@ class _Evaluation:
         if elements.why_incomplete:
             raise UnknownError(elements.why_incomplete)
         return op == "all"
+
+
+def _is_infix(node: Node) -> bool:
+    return isinstance(node, Call) and bool(OPERATORS[node.op].symbol) and node.op != "not"
 
 
 def shown(thing: Thing) -> str:

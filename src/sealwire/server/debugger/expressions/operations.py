@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from sealwire.server.debugger.captured import Missing, Value, plain_text
@@ -42,6 +42,7 @@ class Cut(NamedTuple):
 
 Thing: TypeAlias = bool | int | float | str | Undefined | Cut | Value | None
 UNDEFINED: Final = Undefined()
+UNMEASURED: Final = Value("", missing=Missing.OTHER, reason="not measured")  # of a special name
 
 
 class FailedError(Exception):
@@ -200,9 +201,9 @@ def _is_js(dialect: Dialect) -> bool:
 
 
 class Elements(NamedTuple):
-    """What a condition is asked of: ``@it``, ``@key``, ``@value`` each time."""
+    """What a condition is asked of: ``@it``, ``@key``, ``@value`` each time, where they mean something."""
 
-    found: tuple[tuple[Thing, Thing, Thing], ...]
+    found: tuple[Mapping[str, Thing], ...]
     why_incomplete: str
     of: Thing
 
@@ -219,36 +220,49 @@ class Elements(NamedTuple):
         reason = source.reason or (missing or "")
         if source.elements is not None:
             kept = tuple(each for each, fit in zip(source.elements, fits, strict=True) if fit)
-            return Value(source.type, elements=kept, size=total, missing=missing, reason=reason)
+            made = "Array" if source.type == "Set" else source.type  # dd-trace makes a list of it
+            return Value(made, elements=kept, size=total, missing=missing, reason=reason)
         if source.entries is not None:
             pairs = tuple(each for each, fit in zip(source.entries, fits, strict=True) if fit)
             return Value(source.type, entries=pairs, size=total, missing=missing, reason=reason)
         named = tuple(each for each, fit in zip(source.fields or (), fits, strict=True) if fit)
-        return Value(source.type, fields=named, size=total, missing=missing, reason=reason)
+        return Value("Object", fields=named, size=total, missing=missing, reason=reason)
 
 
 def elements(source: Thing, dialect: Dialect) -> Elements:
     """What ``any``, ``all`` and ``filter`` go through."""
     match source:
         case str() if not _is_js(dialect):
-            return Elements(tuple((each, None, None) for each in source), "", source)
+            return Elements(tuple({"@it": each, "@key": None, "@value": None} for each in source), "", source)
         case Cut() if not _is_js(dialect):
             raise UnknownError(f"The text was cut off after {len(source.text)} characters.")
         case Value():
             _captured(source)
             why = why_incomplete(source)
+            # In Python they are there in every condition, in JavaScript where they mean something.
+            nothing: dict[str, Thing] = {} if _is_js(dialect) else {"@key": None, "@value": None}
+            if _is_js(dialect) and source.type == "Set":
+                nothing = {"@key": UNMEASURED, "@value": UNMEASURED}
             if source.elements is not None:
-                return Elements(tuple((thing(each), None, None) for each in source.elements), why, source)
+                return Elements(
+                    tuple({**nothing, "@it": thing(each)} for each in source.elements), why, source
+                )
             if source.entries is not None:
                 if _is_js(dialect):
                     raise UnknownError("How dd-trace goes through a Map was not measured.")
                 pairs = ((thing(key), thing(each)) for key, each in source.entries)
-                return Elements(tuple((key, key, each) for key, each in pairs), why, source)
+                return Elements(
+                    tuple({"@it": key, "@key": key, "@value": each} for key, each in pairs), why, source
+                )
             if source.fields is not None and _is_js(dialect):
-                named = tuple((UNDEFINED, name, thing(each)) for name, each in source.fields)
+                named = tuple({"@key": name, "@value": thing(each)} for name, each in source.fields)
                 return Elements(named, why, source)
             if source.fields is not None and source.type not in _PLAIN_PYTHON:
                 raise UnknownError(f"Whether {name_of(source)} can be gone through is for its class to say.")
+    if _is_js(dialect) and source is not None and not isinstance(source, Undefined):
+        if isinstance(source, str | Cut) and source != "":
+            raise UnknownError("How dd-trace goes through a text was not measured.")
+        return Elements((), "", Value("Object", fields=(), size=0))
     raise FailedError(f"{name_of(source)} has no elements.")
 
 
@@ -456,7 +470,7 @@ def item(subject: Thing, key: Thing, dialect: Dialect) -> Thing:
             return UNDEFINED
         raise FailedError(f"There is no key {_key(key)}.")
     if subject.fields is not None and _is_js(dialect):
-        return member(subject, str(key) if isinstance(key, int) else key, dialect)
+        return member(subject, _as_text(key), dialect)
     if not subject.is_captured:
         raise UnknownError.of(subject)
     if subject.type not in _PLAIN_PYTHON and subject.fields is None:
@@ -502,7 +516,7 @@ def _element(subject: Value, key: Thing, dialect: Dialect) -> Thing:
 def contains(subject: Thing, wanted: Thing, dialect: Dialect) -> bool:
     """``contains``: a part of a text, an element of a list, a key of a map."""
     if isinstance(subject, str | Cut):
-        return _in_text(subject, wanted)
+        return _in_text(subject, _as_text(wanted) if _is_js(dialect) else wanted)
     if not isinstance(subject, Value):
         raise FailedError(f"{name_of(subject)} contains nothing.")
     _captured(subject)
@@ -526,6 +540,25 @@ def contains(subject: Thing, wanted: Thing, dialect: Dialect) -> bool:
     if why := why_incomplete(subject):
         raise UnknownError(why)
     return False
+
+
+def _as_text(thing: Thing) -> Thing:
+    """As JavaScript turns plain values into texts."""
+    match thing:
+        case None:
+            return "null"
+        case Undefined():
+            return "undefined"
+        case bool():
+            return "true" if thing else "false"
+        case int():
+            return str(thing)
+        case float():
+            raise UnknownError("How JavaScript writes this number is not tried here.")
+        case Value():
+            raise UnknownError(f"How JavaScript writes {name_of(thing)} was not captured.")
+        case _:
+            return thing
 
 
 def _in_text(subject: str | Cut, wanted: Thing) -> bool:
@@ -589,6 +622,8 @@ def _part(subject: Thing, start: Thing, end: Thing, dialect: Dialect) -> Thing:
         or not isinstance(start, int)
         or not isinstance(end, int)
     ):
+        if _is_js(dialect):
+            raise UnknownError("What JavaScript makes of bounds that are no whole numbers is not tried here.")
         raise FailedError("A part of a text is asked for by two whole numbers.")
     text = subject.text if isinstance(subject, Cut) else subject
     if _is_js(dialect):
@@ -606,9 +641,13 @@ def _is_instance(subject: Thing, wanted: Thing, dialect: Dialect) -> bool:
     if isinstance(subject, bool) and not _is_js(dialect) and wanted in ("int", "builtins.int"):
         return True
     if _is_js(dialect):
+        if wanted in _TYPEOF_WORDS:
+            return actual == wanted if not isinstance(subject, Value) else wanted == "object"
+        if wanted not in _CLASSES_OF_ALL:
+            raise UnknownError(f"Whether {wanted} is known at that place was not captured.")
         if not isinstance(subject, Value):
-            return actual == wanted
-        if actual == wanted:
+            return False
+        if actual == wanted or wanted == "Object":
             return True
         raise UnknownError(f"It is a {actual}; which types that is derived from was not captured.")
     if subject is None or isinstance(subject, bool | int | float | str | Cut):
@@ -618,6 +657,10 @@ def _is_instance(subject: Thing, wanted: Thing, dialect: Dialect) -> bool:
     if wanted == actual and "." in actual:
         return True
     raise UnknownError(f"It is a {actual}; its module and what it is derived from were not captured.")
+
+
+_TYPEOF_WORDS: Final = frozenset({"number", "string", "boolean", "undefined", "object"})
+_CLASSES_OF_ALL: Final = frozenset({"Object", "Array", "Map", "Set", "Date", "Error", "Number", "String"})
 
 
 def _type_of(subject: Thing, dialect: Dialect) -> str:

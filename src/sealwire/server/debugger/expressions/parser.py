@@ -30,6 +30,7 @@ from sealwire.products.probe_expressions import (
     too_much,
     walk,
     wrong_literal,
+    wrong_operand,
 )
 from sealwire.server.debugger.expressions.tokens import ExpressionError, Kind, Token, tokens
 
@@ -353,15 +354,11 @@ class _Parser:
         return node
 
     def _called(self, operator: Operator, args: tuple[Node, ...], span: tuple[int, int]) -> Node:
-        if operator.name in ("getmember", "instanceof"):
-            second = args[1]
-            if not (isinstance(second, Literal) and isinstance(second.value, str) and second.value):
-                what = "field" if operator.name == "getmember" else "type"
-                text = self._text[second.span[0] : second.span[1]]
-                hint = f"Write it in quotation marks, as in {operator.usage if what == 'type' else 'a text'}."
-                raise ExpressionError(
-                    second.span[0], text, f"The name of a {what} is a text.", suggestion=hint
-                )
+        if wrong := wrong_operand(operator.name, args):
+            second = args[-1]
+            text = self._text[second.span[0] : second.span[1]]
+            hint = "" if operator.name == "len" else "Write it in quotation marks."
+            raise ExpressionError(second.span[0], text, wrong, suggestion=hint)
         return self._made(Call(operator.name, args, span))
 
     def _close(self, symbol: str, opened: Token) -> Token:
