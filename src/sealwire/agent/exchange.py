@@ -177,7 +177,11 @@ class ControlPlane:
             ApiError: It could not be delivered or was not answered with 200.
             UntrustedError: The answer is not to be read.
         """
-        headers = {"Content-Type": security_batch.CONTENT_TYPE, "Content-Encoding": "gzip"}
+        headers = {
+            "Content-Type": security_batch.CONTENT_TYPE,
+            "Content-Encoding": "gzip",
+            security_batch.NOW_HEADER: str(int(utc_now().timestamp() * 1000)),
+        }
         await self._call(
             "POST", security_batch.PATH, limit=MAX_SMALL_ANSWER_BYTES, data=packed, headers=headers
         )

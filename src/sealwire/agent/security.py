@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -120,8 +120,14 @@ class Collector:
         self._sealed: deque[_Pending] = deque()
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
 
-    def take(self, found: Selection, *, lang: str, tracer_version: str) -> None:
-        """What a body of traces said of security."""
+    def take(self, found: Selection, kinds: Sequence[Kind], *, lang: str, tracer_version: str) -> None:
+        """What a body of traces said of security.
+
+        Args:
+            found: In the body.
+            kinds: Of its spans, from ``kinds_of``, which is what takes time here.
+            lang: As the headers of the upload said; as is the next.
+        """
         if found.unreadable:
             self.dropped["traces_unreadable"] += found.unreadable
         if found.crowded:
@@ -138,8 +144,8 @@ class Collector:
             self._watch(sender, count, found.engines.get(sender), now_s, now_ms)
         for visit, count in found.visits.items():
             self._visit(visit, count, now_s, now_ms)
-        for span in found.spans:
-            self._keep(_Held(span, now_ms, lang, tracer_version), now_s)
+        for span, kind in zip(found.spans, kinds, strict=True):
+            self._keep(_Held(span, now_ms, lang, tracer_version), kind, now_s)
         if self._pending.due_s < before_s or len(self._sealed) > sealed:
             self.on_stir()
 
@@ -167,9 +173,8 @@ class Collector:
              for sender, each in pending.watched.items()],
         )  # fmt: skip
 
-    def _keep(self, held: _Held, now_s: float) -> None:
+    def _keep(self, held: _Held, kind: Kind, now_s: float) -> None:
         pending = self._pending
-        kind = _kind_of(held)
         alike = pending.kinds.get(kind) if kind is not None else None
         if alike is not None and alike.whole >= WHOLE_OF_A_KIND:
             alike.last.count += 1
@@ -258,9 +263,15 @@ _packed = msgspec.msgpack.Decoder(_Triggers).decode
 _plain = msgspec.json.Decoder(_Triggers).decode
 
 
-def _kind_of(held: _Held) -> tuple[str, ...] | None:
-    """What requests have in common that are alike; None where that cannot be told."""
-    span = held.span
+Kind = tuple[str, ...] | None
+
+
+def kinds_of(found: Selection) -> list[Kind]:
+    """What each span has in common with those it is like; None where that cannot be told."""
+    return [_kind_of(span) for span in found.spans]
+
+
+def _kind_of(span: SecuritySpan) -> Kind:
     tags = texts_of(span.tags)
     found: list[_Trigger] = []
     try:
@@ -279,7 +290,6 @@ def _kind_of(held: _Held) -> tuple[str, ...] | None:
     if not found and not events and "appsec.blocked" not in tags:
         return None
     return (
-        held.lang, held.tracer_version,
         span.service, span.env, span.version, span.resource, *span.touches, "",
         *(tags.get(name, "") for name in _TAGS),
         *sorted({trigger.rule.id for trigger in found}), "",

@@ -28,7 +28,7 @@ import structlog
 
 from sealwire.agent import telemetry
 from sealwire.agent.relay import Sight
-from sealwire.agent.security import Collector
+from sealwire.agent.security import Collector, Kind, kinds_of
 from sealwire.errors import MalformedError, OversizeError
 from sealwire.wire import traces
 from sealwire.wire.inventory import MAX_RUNTIME_IDS, MAX_SERVICES, Known, Runtime, Service
@@ -317,7 +317,8 @@ class Sights:
 
     # Traces -------------------------------------------------------------------------------------------
 
-    def _note(self, language: str, version: str, found: traces.Selection) -> None:
+    def _note(self, language: str, version: str, read: tuple[traces.Selection, list[Kind]]) -> None:
+        found, kinds = read
         now_s, now_ms = self._monotonic(), self._wall_ms()
         for sender, count in found.senders.items():
             key = (sender.service, sender.env)
@@ -338,7 +339,7 @@ class Sights:
                 if len(sends.runtime_ids) > MAX_RUNTIME_IDS:
                     sends.runtime_ids.popitem(last=False)
         if self.security is not None:
-            self.security.take(found, lang=language, tracer_version=version)
+            self.security.take(found, kinds, lang=language, tracer_version=version)
 
     # Telling ------------------------------------------------------------------------------------------
 
@@ -484,8 +485,9 @@ def _read_telemetry(is_gzipped: bool, body: bytes) -> telemetry.Said:
     return telemetry.read(body, is_gzipped=is_gzipped)
 
 
-def _read_traces(path: str, body: bytes) -> traces.Selection:
-    return traces.select(path, body)
+def _read_traces(path: str, body: bytes) -> tuple[traces.Selection, list[Kind]]:
+    found = traces.select(path, body)
+    return found, kinds_of(found)
 
 
 def _unpack(packed: bytes) -> telemetry.Settings:

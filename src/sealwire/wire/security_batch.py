@@ -23,6 +23,7 @@ from sealwire.wire.limits import check_size
 from sealwire.wire.traces import MAX_TRIGGER_BYTES, SecuritySpan
 
 PATH: Final = "/api/sealwire/v1/security"
+NOW_HEADER: Final = "Sealwire-Now"  # Unix milliseconds by the agent's clock, as it sends
 CONTENT_TYPE: Final = "application/msgpack"
 ANSWER: Final = b"{}"
 

@@ -13,7 +13,7 @@ cannot be read is a ``MalformedError`` or, by its size alone, an ``OversizeError
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -302,7 +302,8 @@ class _Reader:
         if ran or telling:
             self.watch(sender, root.start, root.duration, tags)
         if telling:
-            self._pick(sender, full, root, tags)
+            is_small = memoryview(raw).nbytes <= _WINDOW
+            self._pick(sender, full, root, tags, _NAMED.search if is_small else _search_large)
 
     def sender(self, service: str, tags: _Tags) -> Sender:
         """Whose a trace is; the same object each time."""
@@ -350,12 +351,19 @@ class _Reader:
         else:
             found.crowded += 1
 
-    def _pick(self, sender: Sender, spans: Sequence[_Span], root: _Span | _Brief, root_tags: _Tags) -> None:
+    def _pick(
+        self,
+        sender: Sender,
+        spans: Sequence[_Span],
+        root: _Span | _Brief,
+        root_tags: _Tags,
+        search: Callable[[Raw], re.Match[bytes] | None],
+    ) -> None:
         """Keep the spans of a trace that say more than that the engine ran."""
         touches: tuple[str, ...] | None = None
         upper = root_tags.upper
         for span in spans:
-            if span.meta_struct is _NO_MAP and _NAMED.search(span.meta) is None:
+            if span.meta_struct is _NO_MAP and search(span.meta) is None:
                 continue
             packed = _NOTHING if span.meta_struct is _NO_MAP else _packed(span.meta_struct)
             raw_tags = bytes(span.meta)
@@ -532,10 +540,28 @@ def _few_kinds(spans: Iterable[_Span]) -> tuple[str, ...]:
 # The encodings ----------------------------------------------------------------------------------------------
 
 
+_WINDOW: Final = 256 * 1024
+_OVERLAP: Final = 32  # longer than anything that is looked for
+
+
+def _named_in(body: bytes) -> Iterator[re.Match[bytes]]:
+    """Where security is named, looked for in pieces. Attack: 25 MB of nothing but beginnings of names, over
+    which a single search would keep every other thread waiting for most of a second.
+    """
+    for start in range(0, len(body), _WINDOW):
+        for match in _NAMED.finditer(body, start, start + _WINDOW + _OVERLAP):
+            if match.start() < start + _WINDOW:
+                yield match
+
+
+def _search_large(raw: Raw) -> re.Match[bytes] | None:
+    return next(_named_in(bytes(raw)), None)
+
+
 def _read_maps(reader: _Reader, body: bytes) -> None:
     """v0.3 and v0.4: one pass over the bytes says in which traces to look, as they stand in a row."""
     traces = _decode_traces(body)
-    named = _NAMED.finditer(body)
+    named = _named_in(body)
     match = next(named, None)
     end = len(body) - sum(memoryview(raw).nbytes for raw in traces)
     for raw in traces:
@@ -561,7 +587,7 @@ def _read_payload(reader: _Reader, body: bytes) -> None:
         except _UNREADABLE:
             reader.found.unreadable += 1
             continue
-        groups = set() if silent else {match.lastindex for match in _NAMED.finditer(spans)}
+        groups = set() if silent else {match.lastindex for match in _named_in(bytes(spans))}
         reader.trace(spans, ran=None in groups, telling=1 in groups)
 
 

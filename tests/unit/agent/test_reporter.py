@@ -15,7 +15,7 @@ from sealwire.agent import reporter as module
 from sealwire.agent import security
 from sealwire.agent.exchange import ApiError, Trouble
 from sealwire.agent.reporter import STUMBLES, Reporter
-from sealwire.agent.security import Collector
+from sealwire.agent.security import Collector, kinds_of
 from sealwire.agent.spool import Spool
 from sealwire.errors import SealwireError
 from sealwire.wire.security_batch import Batch, decode
@@ -124,7 +124,8 @@ class Bench:
         for _ in range(times):
             self.sent += 1
             traces.append(recorded_trace("attack_tool", span_id=self.sent, meta={"usr.id": f"u{self.sent}"}))
-        self.collector.take(select("/v0.4/traces", v04(*traces)), lang="python", tracer_version="4")
+        found = select("/v0.4/traces", v04(*traces))
+        self.collector.take(found, kinds_of(found), lang="python", tracer_version="4")
 
     @property
     def kept(self) -> int:

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from sealwire.agent import security as module
-from sealwire.agent.security import COUNTS_S, FLUSH_S, MAX_SEALED, WHOLE_OF_A_KIND, Collector, Gathered
+from sealwire.agent.security import (
+    COUNTS_S,
+    FLUSH_S,
+    MAX_SEALED,
+    WHOLE_OF_A_KIND,
+    Collector,
+    Gathered,
+    kinds_of,
+)
 from sealwire.wire.security_batch import MAX_VISITS, MAX_WATCHED
 from sealwire.wire.traces import select
 from tests.support.spans import pack, packed, recorded_trace, v04
@@ -33,7 +41,7 @@ class Bench:
 
     def pass_by(self, *traces: list[dict[str, Any]]) -> None:
         found = select("/v0.4/traces", v04(*traces))
-        self.collector.take(found, lang="python", tracer_version="4.16.0")
+        self.collector.take(found, kinds_of(found), lang="python", tracer_version="4.16.0")
 
     def gather(self) -> Gathered:
         gathered = self.collector.gather()

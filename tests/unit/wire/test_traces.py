@@ -420,3 +420,13 @@ def test_tags_without_end_are_cut_to_what_a_batch_takes() -> None:
     assert len(span.tags) <= MAX_TRIGGER_BYTES
     assert len(texts_of(span.tags)) == 150
     assert texts_of(span.tags)["appsec.event"] == "true", "what matters is not crowded out"
+
+
+def test_a_name_is_found_wherever_in_a_large_body_it_stands() -> None:
+    """It is looked for in pieces, and some stand across two."""
+    for room in range(traces._WINDOW - 3000, traces._WINDOW + 100, 7):
+        filler = [{"service": "filler", "span_id": 1, "resource": "x" * room}]
+        found = select("/v0.4/traces", v04(filler, [{"service": "shop", "meta": {"appsec.event": "true"}}]))
+        assert len(found.spans) == 1
+        large = [{"service": "shop", "meta": {"x": "x" * room, "appsec.event": "true"}}]
+        assert len(select("/v0.7/traces", v07(large)).spans) == 1
