@@ -69,7 +69,7 @@ class Plan:
     def is_idle(self) -> bool:
         """Whether it changes nothing."""
         if self.row is None:
-            return not self.payload
+            return self.payload is None
         return self.payload is not None and dict(self.payload) == payload_of(self.row)
 
 

@@ -268,7 +268,7 @@ async def listed(work: Policies) -> list[Listed]:
 def _listed(work: Policies) -> list[Listed]:
     org_id = work.tenant.organisation.org_id
     with work.plane.database.read() as c:
-        all_rows = read.configs(c, org_id, product=RULESET, state="all")
+        all_rows = read.configs(c, org_id, product=RULESET)
         found = []
         for row in all_rows:
             is_active = row.state == configs.ACTIVE and (
