@@ -42,6 +42,7 @@ from sealwire.server.ui.pages import Watching
 from sealwire.server.ui.render import macro, page
 from sealwire.server.ui.security_traces_words import (
     MAX_BADGES,
+    badge,
     badges,
     kind_words,
     qualified,
@@ -120,9 +121,14 @@ class TraceRow:
 
 @dataclass(frozen=True, slots=True)
 class FacetValue:
-    """One value: how many requests have it, and what a click does to the query; None where it cannot."""
+    """One value: how many requests have it, and what a click does to the query; None where it cannot.
+
+    Attributes:
+        raw: As it is typed.
+    """
 
     text: str
+    raw: str
     count: int
     share: float
     is_chosen: bool
@@ -546,6 +552,7 @@ def _facets(text: str, times: _Times, values: Mapping[str, list[tuple[str, int]]
             shown.append(
                 FacetValue(
                     _words(facet, value),
+                    visible(value, 200),
                     count,
                     round(100 * count / most, 1),
                     value.lower() in chosen,
@@ -564,9 +571,9 @@ def _words(facet: Facet, value: str) -> str:
     """A value as people read it; what can be typed is its own text otherwise."""
     if facet.attribute == "blocked":
         return "Blocked" if value == "true" else "Not blocked"
-    if facet.attribute == "rule_types":
-        return kind_words(value)
-    if facet.attribute == "qualification":
+    if facet.attribute == "activities":
+        return badge(value).word
+    if facet.attribute in ("rule_types", "qualification"):
         return kind_words(value)
     return visible(value, 100)
 

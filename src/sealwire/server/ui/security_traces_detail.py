@@ -332,7 +332,7 @@ def _request(row: SecurityTrace) -> tuple[tuple[str, str], ...]:
         ("Response id", row.security_response_id),
         ("Took", f"{row.duration_ms:,.1f} ms" if row.duration_ms else ""),
         ("Ended", timeline.full(int(row.ts * 1000)) + " UTC" + skewed),
-        ("Below it", ", ".join(row.touches)),
+        ("Spans below", ", ".join(row.touches)),
         ("Tools", ", ".join(row.tools)),
     )
 

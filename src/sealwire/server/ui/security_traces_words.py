@@ -126,7 +126,7 @@ def kind_words(kind: str) -> str:
 def badge(activity: str) -> Status:
     """One thing that happened: its icon, word and colour."""
     category, _, kind = activity.partition(".")
-    words = kind_words(kind)
+    words = kind_words(kind or category)
     if category == "vulnerability_trigger":
         return Status(f"Exploit: {words}", "bad", "zap", activity)
     if category == "security_response":
