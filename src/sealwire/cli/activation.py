@@ -55,6 +55,7 @@ def _with_a_way_on(note: Note, kind: str) -> str:
             return f"{note.words} Switch it on: sealwire asm enable --service SERVICE"
         case "still_blocked" if note.value and set(note.targeting or {}) <= {"service", "env"}:
             flags = targeting.as_flags(note.targeting)
-            return f"{note.words} To end that: sealwire asm unblock {kind} {note.value}{flags}"
+            what = "ip --suspicious" if kind == "suspicious" else kind
+            return f"{note.words} To end that: sealwire asm unblock {what} {note.value}{flags}"
         case _:
             return note.words

@@ -103,6 +103,31 @@ class Blocked(Answer, frozen=True):
 
 class Denylist(Answer, frozen=True):
     entries: list[Blocked]
+    total: int = 0
+
+
+class DraftLine(Answer, frozen=True):
+    """A line of a list, and what there is to say of it."""
+
+    line: int
+    message: str
+
+
+class Draft(Answer, frozen=True):
+    """A list that is kept, and what would happen if it were blocked."""
+
+    id: str
+    good: int
+    bad: int
+    new: int
+    extended: int
+    already: int
+    covered: int
+    dangerous: int
+    file_entries: int
+    file_size: int
+    problems: list[DraftLine] = []
+    risks: list[DraftLine] = []
 
 
 class Activation(Answer, frozen=True):

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from urllib.parse import urlencode
 
 from sealwire.cli import targeting
 from sealwire.cli.activation import run_disable, run_enable
 from sealwire.cli.answers import Activations, Denylist, typed
 from sealwire.cli.arguments import Groups, Session, group, leaf, span
-from sealwire.cli.block import run_block_ip, run_block_user, run_unblock_ip, run_unblock_user
+from sealwire.cli.block import (
+    run_block_ip,
+    run_block_user,
+    run_import,
+    run_unblock_ip,
+    run_unblock_user,
+)
 from sealwire.cli.output import moment, parse_time
 
 
@@ -54,6 +61,9 @@ examples:
   sealwire asm block ip 198.51.100.0/24 2001:db8::/32 --service shop""",
     )
     block_ip.add_argument("values", nargs="+", metavar="ADDR", help="address or network in CIDR form")
+    block_ip.add_argument(
+        "--suspicious", action="store_true", help="refuse only their attacks: requests that match a rule"
+    )
     _add_block_options(block_ip)
     block_user = leaf(
         block, "user", run_block_user, summary="Refuse requests of users, by the id the application reports."
@@ -66,13 +76,35 @@ examples:
     unblock = group(asm, "unblock", summary="Let an address or a user in again")
     unblock_ip = leaf(unblock, "ip", run_unblock_ip, summary="Let IP addresses or networks in again.")
     unblock_ip.add_argument("values", nargs="+", metavar="ADDR", help="address or network as it was blocked")
+    unblock_ip.add_argument("--suspicious", action="store_true", help="as they were blocked")
     unblock_user = leaf(unblock, "user", run_unblock_user, summary="Let users in again.")
     unblock_user.add_argument("values", nargs="+", metavar="ID", help="user id")
     for parser in (unblock_ip, unblock_user):
         targeting.add_service_and_env(parser)
         parser.add_argument("--reason", metavar="T", help="kept in the config's history")
 
-    leaf(asm, "list", run_list, summary="What is switched on or off, and who is blocked.")
+    many = leaf(
+        asm,
+        "import",
+        run_import,
+        summary="Block a list from a file, one a line, perhaps until when and why.",
+        more="""
+examples:
+  sealwire asm import bad-hosts.txt --for 7d --reason "threat list"
+  sealwire asm import - --kind user < users.csv
+
+A line is a value, perhaps a comma and until when (7d, 12h, 2026-12-24T00:00:00Z, forever), perhaps a comma
+and why. Lines that cannot be read are named; the list is kept on the control plane then, to be mended on
+its pages, and nothing is blocked unless --skip-bad is given.""",
+    )
+    many.add_argument("file", metavar="FILE", help="the list; - reads the standard input")
+    many.add_argument("--kind", choices=("ip", "user", "suspicious"), default="ip", help="default: ip")
+    many.add_argument("--skip-bad", action="store_true", help="block the others when some cannot be read")
+    many.add_argument("--dry-run", action="store_true", help="only say what would happen")
+    _add_block_options(many)
+
+    listing = leaf(asm, "list", run_list, summary="What is switched on or off, and who is blocked.")
+    listing.add_argument("--search", metavar="TEXT", default="", help="only entries in which this stands")
 
 
 def _add_activation_target(parser: argparse.ArgumentParser) -> None:
@@ -94,7 +126,10 @@ def _add_block_options(parser: argparse.ArgumentParser) -> None:
 
 def run_list(arguments: argparse.Namespace, session: Session) -> int:
     api = session.connect()
-    raw_activations, raw_denylist = api.get("/protect/activation"), api.get("/protect/denylist")
+    path = (
+        f"/protect/denylist?{urlencode({'q': arguments.search})}" if arguments.search else "/protect/denylist"
+    )
+    raw_activations, raw_denylist = api.get("/protect/activation"), api.get(path)
     output = session.output
     if output.as_json:
         activations = raw_activations["activations"] if isinstance(raw_activations, dict) else []
@@ -110,6 +145,7 @@ def run_list(arguments: argparse.Namespace, session: Session) -> int:
         empty="Attack detection is on nowhere. Switch it on: sealwire asm enable --service SERVICE",
     )
     output.say("")
+    denylist = typed(raw_denylist, Denylist)
     output.table(
         ("BLOCKED", "KIND", "UNTIL", "FOR", "BY", "REASON"),
         [
@@ -121,8 +157,10 @@ def run_list(arguments: argparse.Namespace, session: Session) -> int:
                 one.by,
                 one.reason,
             )
-            for one in typed(raw_denylist, Denylist).entries
+            for one in denylist.entries
         ],
         empty="Nobody is blocked.",
     )
+    if denylist.total > len(denylist.entries):
+        output.note(f"These are {len(denylist.entries):,} of {denylist.total:,}: --search TEXT finds others.")
     return 0

@@ -111,6 +111,7 @@ class Tenant:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._keep_counts()
+        await self.denylists.stop()
 
     async def _keep_counts(self) -> None:
         try:

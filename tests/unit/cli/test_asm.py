@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -164,6 +165,70 @@ def test_what_still_blocks_comes_with_the_command_that_ends_it(run: Run, admin: 
     admin.canned[UNBLOCK] = outcome("Unblocked.", note)
 
     assert "sealwire asm unblock user mallory --service shop" in run("asm", "unblock", "user", "mallory").err
+
+
+def test_suspicious_addresses_are_a_kind_of_their_own(run: Run, admin: StubAdmin) -> None:
+    note = {"kind": "still_blocked", "words": "It stays.", "value": "203.0.113.0/24", "targeting": {}}
+    admin.canned |= {CHECK: checked("203.0.113.7"), DENYLIST: outcome("Blocked.")}
+    admin.canned[UNBLOCK] = outcome("Unblocked.", note)
+
+    assert run("asm", "block", "ip", "203.0.113.7", "--suspicious").code == 0
+    ran = run("asm", "unblock", "ip", "203.0.113.7", "--suspicious")
+
+    assert admin.writes()[1].body["kind"] == "suspicious"
+    assert admin.writes()[-1].query["kind"] == "suspicious"
+    assert "sealwire asm unblock ip --suspicious 203.0.113.0/24" in ran.err
+
+
+# --- import
+
+DRAFT = {
+    "id": "00ab", "good": 2, "bad": 0, "new": 2, "extended": 0, "already": 0, "covered": 1, "dangerous": 0,
+    "file_entries": 3, "file_size": 120, "problems": [], "risks": [],
+}  # fmt: skip
+MAKE, SEND = "POST /protect/drafts", "POST /protect/drafts/00ab/block"
+
+
+def test_a_file_is_checked_and_then_blocked(run: Run, admin: StubAdmin, tmp_path: Path) -> None:
+    admin.canned |= {MAKE: DRAFT, SEND: outcome("Blocked 2.")}
+    (tmp_path / "list.txt").write_text("203.0.113.7\n203.0.113.8\n")
+
+    ran = run("asm", "import", str(tmp_path / "list.txt"), "--for", "7d", "--reason", "scan")
+
+    assert ran.code == 0
+    assert "2 can be blocked: 2 new" in ran.out
+    assert ran.out.endswith("Blocked 2.\n")
+    first, second = admin.writes()
+    assert first.body == {
+        "kind": "ip", "text": "203.0.113.7\n203.0.113.8\n", "reason": "scan", "for_s": 604800,
+    }  # fmt: skip
+    assert second.body == {"confirm": True}
+
+
+def test_a_file_with_bad_lines_is_kept_and_named_and_blocked_only_when_that_is_meant(
+    run: Run, admin: StubAdmin, tmp_path: Path
+) -> None:
+    bad = {**DRAFT, "bad": 1, "problems": [{"line": 4711, "text": "x", "message": "'x' is no address."}]}
+    admin.canned |= {MAKE: bad, SEND: outcome("Blocked 2.")}
+    (tmp_path / "list.txt").write_text("x")
+
+    refused = run("asm", "import", str(tmp_path / "list.txt"))
+
+    assert refused.code == 1
+    assert "Line 4,711: 'x' is no address." in refused.err
+    assert "/protect/import/00ab" in refused.err
+    assert len(admin.writes()) == 1
+    assert run("asm", "import", str(tmp_path / "list.txt"), "--skip-bad").code == 0
+
+
+def test_a_dry_run_leaves_nothing_behind(run: Run, admin: StubAdmin, tmp_path: Path) -> None:
+    admin.canned |= {MAKE: {**DRAFT, "dangerous": 1}, "DELETE /protect/drafts/00ab": {}}
+    (tmp_path / "list.txt").write_text("203.0.113.7")
+
+    assert run("asm", "import", str(tmp_path / "list.txt"), "--dry-run").code == 0
+
+    assert [request.method for request in admin.writes()] == ["POST", "DELETE"]
+    assert run("asm", "import", str(tmp_path / "missing.txt")).code == 1
 
 
 # --- list

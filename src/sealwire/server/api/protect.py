@@ -468,8 +468,7 @@ def state_of(row: EntryRow, now_ms: int) -> str:
 
 def observed(tenant: Tenant, service: str, env: str) -> ObservedSaid | None:
     """What traces say of attack detection in a service."""
-    detection = getattr(tenant, "detection", None)
-    seen = detection.observed(service, env) if detection is not None else None
+    seen = tenant.detection.observed(service, env)
     if seen is None:
         return None
     return {

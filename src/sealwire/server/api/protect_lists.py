@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
@@ -366,7 +367,8 @@ async def put_feed(
     if not body.strip():
         words = 'Send the list as the body; {"entries": []} empties the feed.'
         raise InvalidChangeError(words, problems=(Problem("$", words),))
-    feeds, around = Feeds(plane, tenant, principal), Protect(plane, tenant, principal).around()
+    feeds = Feeds(plane, tenant, principal)
+    around = replace(Protect(plane, tenant, principal).around(), traffic=None)
     now_s = plane.now_ms() // 1000
     before = next((one for one in await feeds.all() if one.name == name), None)
     chosen = kind or (before.kind if before else "ip")

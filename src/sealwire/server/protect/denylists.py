@@ -540,6 +540,13 @@ class Denylists:
                 log.exception("denylist not looked after")
             await asyncio.sleep(LOOK_EVERY_S)
 
+    async def stop(self) -> None:
+        """What was counted is written."""
+        try:
+            await asyncio.to_thread(self.hits.keep)
+        except SealwireError as error:
+            log.warning("hits of the denylist not written", code=error.code, detail=error.detail)
+
     async def lapse(self) -> int:
         """End what lapsed, one change for each target; gives how many did."""
         now_ms = self._now_ms()

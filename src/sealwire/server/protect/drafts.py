@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -76,7 +76,7 @@ class Drafts:
         self._principal = principal
         self._org_id = tenant.organisation.org_id
         self._protect = Protect(plane, tenant, principal)
-        self._around = self._protect.around(own_address)
+        self._around = replace(self._protect.around(own_address), traffic=None)
 
     async def all(self) -> list[DraftRow]:
         """Drafts, those last changed first."""
@@ -173,7 +173,22 @@ class Drafts:
     async def tried(self, row: DraftRow) -> Tried:
         """What would happen if it were blocked."""
         await self._tenant.denylists.settle()
-        return await asyncio.to_thread(self._try, row)
+        tried = await asyncio.to_thread(self._try, row)
+        return replace(tried, cautions=self._cautions(tried))
+
+    def _cautions(self, tried: Tried) -> tuple[Line, ...]:
+        """Lines whose addresses came without harm; of very many not each is looked at."""
+        if tried.kind is Kind.USER:
+            return ()
+        traffic = self._protect.around().traffic
+        known = self._tenant.detection.traffic.addresses()
+        found = []
+        for line in tried.parsed.good:
+            if line.checked.value in known or (known and "/" in line.checked.value):
+                checked = denylist.with_traffic(line.checked, traffic)
+                if checked.cautions:
+                    found.append(replace(line, checked=checked))
+        return tuple(found)
 
     async def block(self, draft_id: str, *, confirmed: bool = False) -> tuple[Outcome, DraftRow | None]:
         """Block every good line; those that are not stay in the draft.
@@ -261,7 +276,7 @@ class Drafts:
             row, parsed, new, extended, already,
             covered=sum((kind, line.checked.value) in covered for line in parsed.good),
             dangerous=tuple(line for line in parsed.good if line.checked.risks),
-            cautions=tuple(line for line in parsed.good if line.checked.cautions),
+            cautions=(),
             entries=sum(len(denylist.entries(payload, one)) for one in Kind),
             size=len(PRODUCTS[DATA].render(payload)),
         )  # fmt: skip

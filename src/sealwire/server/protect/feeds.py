@@ -122,9 +122,10 @@ class Feeds:
             span_s = before.span_s if before else None
         feed = FeedRow(
             self._org_id, name, kind.word, key_of(target), store.target_json(target.to_dict()),
-            span_s or None, reason if reason is not None else before.reason if before else "", _digest(parsed),
-            len(parsed.good), before.created_ms if before else now_ms,
-            before.created_by if before else self._principal.user, now_ms, self._principal.user, now_ms,
+            span_s or None, reason if reason is not None else before.reason if before else "",
+            _digest(parsed), len(parsed.good), before.created_ms if before else now_ms,
+            before.created_by if before else self._principal.user, now_ms,
+            self._principal.user, now_ms,
         )  # fmt: skip
         if before is not None and before.sha256 == feed.sha256:
             feed = feed._replace(changed_ms=before.changed_ms)

@@ -105,6 +105,10 @@ class Traffic:
         minute = now_ms // 60_000
         self._addresses = {ip: held for ip, held in self._addresses.items() if held.hour.until(minute)}
 
+    def addresses(self) -> frozenset[str]:
+        """Who is known to have come, lately at least."""
+        return frozenset(self._addresses)
+
     def within(self, value: str, *, now_ms: int | None = None) -> Seen:
         """Requests from an address or a network such as ``198.51.100.0/24``.
 

@@ -165,7 +165,7 @@ async def live_protect(principal: Asker, tenant: OwnTenant, viewers: Watching) -
 async def _view(tenant: Tenant, principal: Principal, fleet: Fleet) -> ProtectPage:
     await tenant.denylists.settle()
     services = [
-        service_row(one, principal, seen=observed(tenant, one.service, one.env))
+        service_row(one, principal, seen=tenant.detection.observed(one.service, one.env))
         for one in protected.services(tenant, tenant.uptakes.here(fleet))
     ]
     on = sum(row.wanted > 0 for row in services)
@@ -181,13 +181,6 @@ async def _view(tenant: Tenant, principal: Principal, fleet: Fleet) -> ProtectPa
         summary=f"Protection is requested for {on} of {len(services)} services; {blocked} blocked.",
         live_href="/live/protect",
     )
-
-
-def observed(tenant: Tenant, service: str, env: str) -> Observed | None:
-    """What traces say of a service; None: none was seen."""
-    detection = getattr(tenant, "detection", None)
-    seen: Observed | None = detection.observed(service, env) if detection is not None else None
-    return seen
 
 
 def service_row(
