@@ -73,6 +73,22 @@ def test_what_is_answered_with_200_is_written(tmp_path: Path) -> None:
     run(tmp_path, case)
 
 
+def test_an_agent_tells_what_its_clock_shows(tmp_path: Path) -> None:
+    async def case(it: Console) -> None:
+        key = await new_key(it)
+        ahead = 7_200.0
+        then = time.time() + ahead
+        body = wire.encode(batch(1, [span("sql_injection", 1, at=then)], at=then))
+        for now in (str(int(then * 1000)), "odd", "9" * 30, "-1"):
+            assert (await send(it, key, body, sealwire_now=now, content_encoding="gzip")).status_code == 200
+        with it.plane.database.read() as c:
+            (found,) = store.search(c, 1, parse(""), since_ms=0, until_ms=2**50)
+        assert abs(found.row.ts - time.time()) < ahead / 2
+        assert found.row.skewed
+
+    run(tmp_path, case)
+
+
 def test_a_restart_neither_opens_nor_tells_again(tmp_path: Path) -> None:
     async def whole() -> None:
         async with console(tmp_path) as it:

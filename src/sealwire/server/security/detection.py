@@ -86,6 +86,7 @@ class _Item(NamedTuple):
     watched: Sequence[Watched]
     size: int
     receipt: _Receipt
+    ahead_s: float = 0.0  # of our clock
 
 
 @dataclass(slots=True)
@@ -203,8 +204,12 @@ class Detection:
 
     # What arrives -------------------------------------------------------------------------------------------
 
-    def take(self, batch: Batch, *, key_id: str) -> asyncio.Future[None]:
+    def take(self, batch: Batch, *, key_id: str, ahead_s: float = 0.0) -> asyncio.Future[None]:
         """Queue a batch.
+
+        Args:
+            key_id: Of the API key it came with.
+            ahead_s: How far the clock of the agent's host is ahead of ours.
 
         Returns:
             Done when it is written; to wait for it is not needed for it to be.
@@ -235,7 +240,7 @@ class Detection:
         self._enqueue(
             _Item(
                 host, batch.spans, batch.visits, batch.watched,
-                sum(size_of(seen.span) for seen in batch.spans), _Receipt(key, batch.number, done),
+                sum(size_of(seen.span) for seen in batch.spans), _Receipt(key, batch.number, done), ahead_s,
             )
         )  # fmt: skip
         held.waiting[batch.number] = done
@@ -361,35 +366,33 @@ class Detection:
         now = self._clock()
         found: Counter[Visit] = Counter()
         for seen in item.spans:
-            self._take_span(seen, item.host, now, found)
+            self._take_span(seen, item, now, found)
             if time.perf_counter() - began > AT_ONCE_S:
                 await asyncio.sleep(0)
                 began = time.perf_counter()
         for visit in item.visits:
-            self._take_visit(visit, item.host, now, found)
+            self._take_visit(visit, item, now, found)
             if time.perf_counter() - began > AT_ONCE_S:
                 await asyncio.sleep(0)
                 began = time.perf_counter()
         for watched in item.watched:
-            self._sightings.note(watched, now_ms=int(now * 1000))
+            at_ms = max(0, watched.at_ms - int(item.ahead_s * 1000))
+            self._sightings.note(msgspec.structs.replace(watched, at_ms=at_ms), now_ms=int(now * 1000))
 
-    def _take_span(self, seen: Seen, host: str, now: float, found: Counter[Visit]) -> None:
+    def _take_span(self, seen: Seen, item: _Item, now: float, found: Counter[Visit]) -> None:
         seen_at = seen.seen_ms / 1000
-        is_off = not now - self._retain_s / 2 < seen_at <= now + MAX_AHEAD_S
         row = security_trace(
-            seen.span,
-            seen_at=now if is_off else min(seen_at, now),
-            host=host,
-            lang=seen.lang,
-            tracer_version=seen.tracer_version,
+            seen.span, seen_at=seen_at, host=item.host, lang=seen.lang, tracer_version=seen.tracer_version
         )
         if row is None:
             self._counts["without_meaning"] += 1
             return
+        is_off = not now - self._retain_s / 2 < seen_at - item.ahead_s <= now + MAX_AHEAD_S
+        ts = now if is_off else min(row.ts - item.ahead_s, now)
+        if ts != row.ts:
+            row = msgspec.structs.replace(row, ts=ts, skewed=row.skewed or is_off or item.ahead_s != 0)
         if self.is_listed(row.actor_ip):
             row = msgspec.structs.replace(row, listed=True)
-        if is_off and not row.skewed:
-            row = msgspec.structs.replace(row, skewed=True)
         found[Visit(row.service, row.env, row.actor_ip, row.target, str(row.status))] += seen.count
         duplicates = self._engine.counters.duplicates
         changes = self._engine.insert(row, now=now, count=seen.count)
@@ -409,11 +412,11 @@ class Detection:
             except Exception:
                 self._note_failure("listener of rows")
 
-    def _take_visit(self, visit: VisitCount, host: str, now: float, found: Counter[Visit]) -> None:
+    def _take_visit(self, visit: VisitCount, item: _Item, now: float, found: Counter[Visit]) -> None:
         """Requests that are only counted; those that were found to be more are in there too."""
-        at = min(visit.at_ms / 1000, now)
+        at = min(visit.at_ms / 1000 - item.ahead_s, now)
         asked = Visit(visit.service, visit.env, visit.ip, visit.target, visit.status)
-        row = visit_row(asked, ts=at, host=host)
+        row = visit_row(asked, ts=at, host=item.host)
         count = visit.count - found.pop(
             Visit(row.service, row.env, row.actor_ip, row.target, str(row.status)), 0
         )

@@ -270,6 +270,23 @@ def test_a_clock_that_is_off_puts_nothing_outside_the_time_it_came(
     play(database, clock, case)
 
 
+@pytest.mark.parametrize("ahead", [-3_600.0, 3_600.0, 40 * 86_400.0])
+def test_a_host_whose_clock_is_off_is_watched_as_well(database: Database, clock: Clock, ahead: float) -> None:
+    async def case(it: Stage) -> None:
+        then = NOW + ahead
+        seen = Watched("shop", "prod", "1.2", "r", "1.30.0", "1.18.2", 7, int(then * 1000))
+        sent = batch(1, attacks(1, 10, at=then - 20), at=then, watched=[seen])
+        done = it.detection.take(sent, key_id="k1", ahead_s=ahead)
+        await it.detection.flush()
+        await done
+        assert [found.row.ts for found in it.rows()] == pytest.approx([NOW - 20] * 10, abs=0.01)
+        assert all(found.row.skewed for found in it.rows())
+        assert it.whats() == [("sqli-single-ip", "opened")]
+        assert it.detection.observed("shop", "prod") == (int(NOW * 1000), 7, "1.30.0", "1.18.2")
+
+    play(database, clock, case)
+
+
 def test_what_waited_for_hours_is_kept_where_it_belongs_and_fires_nothing(
     database: Database, clock: Clock
 ) -> None:
