@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support import processes
+from tests.support import processes, signals
 from tests.support.processes import REPOSITORY
 from tests.support.simulated_fleet import SimulatedFleet, shop_fleet
 from tests.support.stack import ControlPlane
@@ -46,6 +46,7 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 
 @pytest.fixture(scope="session")
 def fleet(control_plane: ControlPlane) -> SimulatedFleet:
+    signals.seed(control_plane)
     return shop_fleet(control_plane)
 
 

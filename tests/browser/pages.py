@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from tests.support.attacks import SEEDED as SEEDED_TRACE
+from tests.support.attacks import SEEDED_HOSTILE, trace_id
+from tests.support.signals import SEEDED
 from tests.support.simulated_fleet import FAILING, FAILING_AGENT
 
 PAGES: dict[str, str] = {
@@ -15,6 +18,21 @@ PAGES: dict[str, str] = {
     "agent": f"/fleet/agents/{FAILING_AGENT}",
     "agent-off": "/fleet/agents/ip-10-2-7-40%3Auuid%20of%20ip-10-2-7-40",
     "fleet-not-detected": "/fleet?q=state:not_detected,disabled,unauthorized",
+    "signals": "/security/signals",
+    "signals-ended": "/security/signals?state=ended&since=24h",
+    "signals-nothing": "/security/signals?q=nobody-like-this",
+    "signal": f"/security/signals/{SEEDED['sqli-single-ip']}",
+    "traces": "/security/traces",
+    "traces-filtered": "/security/traces?q=service:shop+-@appsec.blocked:true&range=15m",
+    "traces-nothing": "/security/traces?q=service:nobody",
+    "traces-wrong-query": "/security/traces?q=service:shop+@http.statu:4",
+    "trace": f"/security/traces/{trace_id(SEEDED_TRACE)}",
+    "trace-hostile": f"/security/traces/{trace_id(SEEDED_HOSTILE)}",
+    "rules": "/security/rules",
+    "rule": "/security/rules/cred-stuffing",
+    "rule-new": "/security/rules/new",
+    "rule-edit": "/security/rules/cred-stuffing/edit",
+    "rules-import": "/security/rules/import",
     "configs": "/configs",
     "configs-all": "/configs?state=all&sort=name",
     "configs-nothing": "/configs?q=service:nobody",

@@ -5,6 +5,7 @@ What attackers send in them is hostile: markup, texts that turn the direction of
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 
 from sealwire.server.security.builtin import BUILTIN
@@ -12,6 +13,9 @@ from sealwire.server.security.engine import Engine
 from sealwire.server.security.rows import SecurityTrace
 from sealwire.server.security.rules import Rule, check
 from sealwire.server.security.signals import Signal
+from sealwire.server.store import security as store
+from sealwire.server.store.database import Database
+from tests.support.stack import ControlPlane
 
 SCANNER = "198.51.100.23"
 STUFFER = "203.0.113.99"
@@ -89,3 +93,22 @@ def signals_of(
     if ended_at is not None:
         engine.tick(now=ended_at)
     return found
+
+
+#: Ids of those that ``seed`` puts.
+SEEDED = {"attack-tool": "5ea1ed0000000001", "sqli-single-ip": "5ea1ed0000000002",
+          "cred-stuffing": "5ea1ed0000000003"}  # fmt: skip
+
+
+def seed(control_plane: ControlPlane) -> None:
+    """Signals of two attacks, and two that ended, straight into the tables of a control plane that runs."""
+    now = time.time()
+    going = signals_of([*scan(now), *stuffing(now)])
+    for signal in going:
+        signal.id = SEEDED[signal.rule_id]
+    ended = signals_of(scan(now - 7_200, ip="192.0.2.14", requests=40, first=20_001), ended_at=now - 600)
+    database = Database(f"sqlite:///{next(control_plane.folder.rglob('*.db'))}")
+    with database.write() as c:
+        store.put_signals(c, 1, [*going, *ended])
+        store.put_traces(c, 1, [store.Stored(row) for row in [*scan(now), *stuffing(now)]])
+    database.close()

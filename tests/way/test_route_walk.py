@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,13 +22,18 @@ from sealwire.clock import utc_now
 from sealwire.server.access.permissions import BUILT_IN_ROLES, PERMISSIONS
 from sealwire.server.api import admin
 from sealwire.server.app import build
+from sealwire.server.store import security
 from sealwire.server.ui.router import router as pages
 from tests.support.console import Console, console
 from tests.support.parts import ASM_ON, NOTED, dump
+from tests.support.signals import scan, signals_of
 from tests.support.simulated_agent import tracer
 from tests.way.routes import API, OF_BROWSERS, PAGES, SAME, WHO
 
 LADDER = {"r": ("read_only", "standard", "admin"), "s": ("standard", "admin"), "a": ("admin",)}
+RULE = {
+    "queries": [{"name": "a", "query": "*"}], "cases": [{"status": "low", "condition": "a > 1000"}],
+}  # fmt: skip
 MARK = "walk-mark"  # in every name of the first organisation: what of it another one must never see
 
 
@@ -117,6 +123,11 @@ async def furnish(it: Console) -> dict[str, str]:
     role_given = {"role_id": role["id"], "services": [MARK], "envs": []}
     user = await it.post("/users", {"email": f"{MARK}@example.org", "name": MARK, "roles": [role_given]})
     there = await it.get(f"/users/{user['id']}")
+    rule = await it.post("/security/rules", {"document": {**RULE, "name": MARK}})
+    (signal, *_) = signals_of(scan(time.time(), requests=20))
+    signal.title = MARK
+    with it.plane.database.write() as c:
+        security.put_signals(c, 1, [signal])
     await it.published()
     agent = it.agent(tracer(MARK, service=MARK), name=MARK)
     await it.poll(agent)
@@ -126,6 +137,8 @@ async def furnish(it: Console) -> dict[str, str]:
     agents = (await it.get("/agents"))["agents"]
     return {
         "config_id": config["id"],
+        "rule_id": rule["id"],
+        "signal_id": signal.id,
         "key_id": key["id"],
         "webhook_id": webhook["id"],
         "role_id": role["id"],
