@@ -19,13 +19,23 @@ from sealwire.server.fleet.concerns import Kind
 from sealwire.server.fleet.connection import Connection, Standing
 from sealwire.server.fleet.overview import Fleet
 from sealwire.server.store import audit as audit_store
-from sealwire.server.store import read, rows
+from sealwire.server.store import read, rows, security
 from sealwire.server.store.audit import Criteria, Sought
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import charts
 from sealwire.server.ui.fleet import AGENTS, client_facts, href
 from sealwire.server.ui.render import moment
-from sealwire.server.ui.views import Change, Concern, HomePage, Moment, Repository, Status, connection_status
+from sealwire.server.ui.security_signal_words import SEVERITIES
+from sealwire.server.ui.views import (
+    Change,
+    Concern,
+    Fact,
+    HomePage,
+    Moment,
+    Repository,
+    Status,
+    connection_status,
+)
 
 CHANGES = 8
 CONCERNS = 8
@@ -55,11 +65,15 @@ async def view(tenant: Tenant, plane: ControlPlane, fleet: Fleet, principal: Pri
     """The home page as it is, with what this visitor may go on to."""
     org_id = tenant.organisation.org_id
 
-    def load() -> tuple[list[rows.AuditRow], list[rows.AlarmRow]]:
+    def load() -> tuple[list[rows.AuditRow], list[rows.AlarmRow], dict[str, int]]:
         with plane.database.read() as c:
-            return _last_changes(c, org_id, principal), read.open_alarms(c, org_id)
+            return (
+                _last_changes(c, org_id, principal),
+                read.open_alarms(c, org_id),
+                security.signal_counts(c, org_id, 0),
+            )
 
-    audit, alarms = await asyncio.to_thread(load)
+    audit, alarms, signals = await asyncio.to_thread(load)
     now = plane.clock()
     found = concerns.concerns(
         fleet, publisher=tenant.publisher, organisation=tenant.organisation, alarms=alarms, now=now
@@ -77,6 +91,7 @@ async def view(tenant: Tenant, plane: ControlPlane, fleet: Fleet, principal: Pri
     failing = fleet.client_states.get(Connection.DEGRADED, 0)
     return HomePage(
         organisation=tenant.organisation.name,
+        signals=_signals(signals) if principal.may("security_monitoring_signals_read") else (),
         facts=client_facts(fleet),
         histogram=histogram,
         concerns=tuple(_shown(concern, principal) for concern in found[:CONCERNS]),
@@ -94,6 +109,15 @@ async def view(tenant: Tenant, plane: ControlPlane, fleet: Fleet, principal: Pri
         else None,
         audit_href="/audit" if principal.may("audit_logs_read") else "",
         trust_href="/trust" if principal.may("rc_keys_read") else "",
+    )
+
+
+def _signals(counts: dict[str, int]) -> tuple[Fact, ...]:
+    """Signals that go on, by severity; nothing where there is none."""
+    return tuple(
+        Fact(status.word, counts[name], status.tone, status.icon, f"/security/signals?severity={name}")
+        for severity, status in SEVERITIES.items()
+        if counts.get(name := severity.name.lower(), 0)
     )
 
 

@@ -36,8 +36,10 @@ async def live_home(tenant: OwnTenant, plane: Plane, viewers: Watching, principa
     """Home, as it changes."""
     parts = {
         name: macro("home/_parts.html", name)
-        for name in ("first_steps", "facts", "attention", "propagation", "changes", "trust", "announcement")
-    }
+        for name in (
+            "first_steps", "facts", "signals", "attention", "propagation", "changes", "trust", "announcement",
+        )
+    }  # fmt: skip
 
     async def screen() -> Fragments:
         view = await home.view(tenant, plane, await tenant.overview.look(), principal)

@@ -153,9 +153,11 @@ class HomePage:
 
     Attributes:
         audit_href, trust_href: To the pages with all of it; empty for who may not see them.
+        signals: Those that go on, by severity, the worst first; empty for who may not see them.
     """
 
     organisation: str
+    signals: tuple[Fact, ...]
     facts: tuple[Fact, ...]
     histogram: Histogram
     concerns: tuple[Concern, ...]
