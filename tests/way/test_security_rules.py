@@ -168,7 +168,7 @@ def test_the_form_shows_what_is_wrong_where_it_is_wrong_and_keeps_what_was_typed
         form |= {"name": "Mine", "q-0-query": "servise:shop", "c-0-condition": "b > 1", "do": "save"}
 
         refused = await page(it, "/security/rules/new", form)
-        assert refused.status_code == 422
+        assert refused.status_code == 200
         assert re.search(r'id="in-q-0-query"[^>]*aria-invalid="true"', refused.text)
         assert "Did you mean service?" in unescape(refused.text)
         assert fields(refused.text)["q-0-query"] == "servise:shop"
@@ -201,7 +201,7 @@ def test_two_people_at_the_same_rule_lose_nothing(tmp_path: Path) -> None:
         await it.put(path, {"document": theirs, "expected_version": 1, "comment": "calmer"})
 
         conflict = await page(it, f"{path}/edit", mine)
-        assert conflict.status_code == 409
+        assert conflict.status_code == 200
         assert "Case 1: high when a &gt; 5 → low when a &gt; 50" in conflict.text
         carried = fields(conflict.text)
         merged = fields((await page(it, f"{path}/edit", {**carried, "do": "merge"})).text)

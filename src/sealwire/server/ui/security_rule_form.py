@@ -268,7 +268,7 @@ class _Editing:
         )
         return page(
             self._request, "security_rules/edit.html", title=view.title, view=view,
-            principal=self._principal, tenant=self._tenant, status_code=422 if problems else 200,
+            principal=self._principal, tenant=self._tenant,
         )  # fmt: skip
 
     def _changes(self, draft: Draft) -> tuple[str, ...]:
@@ -345,7 +345,7 @@ class _Editing:
         )
         return page(
             self._request, "security_rules/conflict.html", title=view.title, view=view,
-            principal=self._principal, tenant=self._tenant, status_code=409,
+            principal=self._principal, tenant=self._tenant,
         )  # fmt: skip
 
     async def _merge(self, draft: Draft) -> Response[str]:
