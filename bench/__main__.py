@@ -10,7 +10,19 @@ import argparse
 import functools
 import json
 
-from bench import acknowledged, agent_idle, flood, latency, pages, polls, publish, signals, traces, verify
+from bench import (
+    acknowledged,
+    agent_idle,
+    denylist,
+    flood,
+    latency,
+    pages,
+    polls,
+    publish,
+    signals,
+    traces,
+    verify,
+)
 from bench.harness import RESULTS
 
 BENCHMARKS = {
@@ -23,6 +35,7 @@ BENCHMARKS = {
     "traces": functools.partial(traces.run, rounds=7),
     "flood": functools.partial(flood.run, seconds=60),
     "signals": functools.partial(signals.run, rounds=3, count=100_000),
+    "denylist": functools.partial(denylist.run, rounds=5),
     "pages": functools.partial(pages.run, seconds=60, rounds=7),
 }
 

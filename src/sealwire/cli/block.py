@@ -98,7 +98,8 @@ def run_import(arguments: argparse.Namespace, session: Session) -> int:
     kept = f"The list is kept as /protect/import/{draft.id} on the control plane's pages."
     if draft.bad and not arguments.skip_bad:
         raise SealwireError(
-            f"Nothing was blocked: {draft.bad:,} lines cannot be read. {kept} Add --skip-bad to block the rest."
+            f"Nothing was blocked: {draft.bad:,} lines cannot be read. {kept} "
+            "Add --skip-bad to block the rest."
         )
     if draft.dangerous and not confirmed(arguments, session, question="Block nevertheless?"):
         raise SealwireError(f"Nothing was blocked. {kept} Add --yes if this is meant.")

@@ -356,7 +356,8 @@ class Protect:
                 notes.append(Note("covered", words, value=wider))
         if not written.changed:
             return Outcome(written.config, False, "Nothing was changed.", tuple(notes))
-        done = [row.value for row in (*written.edit.added, *written.edit.changed) if row.value in set(values)]
+        asked = set(values)
+        done = [row.value for row in (*written.edit.added, *written.edit.changed) if row.value in asked]
         where = f" for {in_words(target)}" if target.fields else ""
         ends = {row.until_ms for row in (*written.edit.added, *written.edit.changed) if row.ended_ms is None}
         until = f" {self.until(until_s)}" if len(ends) <= 1 or until_s is not None else ""

@@ -34,7 +34,7 @@ from sealwire.server.protect import denylist
 from sealwire.server.protect.denylist import KINDS, Entry, Kind
 from sealwire.server.protect.hits import Hits
 from sealwire.server.protect.origins import Origin, origins_of
-from sealwire.server.protect.targets import in_words, key_of
+from sealwire.server.protect.targets import in_words, key_of, stored
 from sealwire.server.store import protect as store
 from sealwire.server.store import read, rows, write
 from sealwire.server.store.protect import ConfigHead, EntryRow, FileRow
@@ -637,7 +637,7 @@ def new_entry(
     """An entry that was not there before."""
     return EntryRow(
         org_id=org_id, id=number, kind=kind.word, value=value, sort_key=denylist.sort_key(kind, value),
-        target_key=key_of(target), target=store.target_json(target.to_dict()), until_ms=until_ms,
+        target_key=key_of(target), target=stored(target), until_ms=until_ms,
         reason=reason, source=source, feed=feed, config_id=config_id, created_ms=now_ms, created_by=by,
         changed_ms=now_ms, changed_by=by,
     )  # fmt: skip

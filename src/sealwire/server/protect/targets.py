@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 
+from sealwire.server.store.protect import target_json
 from sealwire.server.targeting import Targeting
 
 EVERYWHERE = "everywhere"
 
 
+@lru_cache(maxsize=1000)
 def key_of(target: Targeting) -> str:
     """The same for targetings that mean the same clients in the same words."""
     if not target.fields:
         return EVERYWHERE
     return hashlib.sha256(json.dumps(normal(target), sort_keys=True).encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=1000)
+def stored(target: Targeting) -> str:
+    """As the tables keep it: one text for equal ones."""
+    return target_json(target.to_dict())
 
 
 def normal(target: Targeting) -> dict[str, object]:
