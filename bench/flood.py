@@ -33,6 +33,7 @@ GOAL_RSS_MIB = 250.0
 CLIENTS = 10
 KINDS = ("attack_tool", "sql_injection", "login_failure", "attack_tool", "blocked_ip")
 TICKS_S = 100.0
+SMALL_SPOOL = 2 * 1024 * 1024
 # Of twenty addresses each does one kind of thing, over and over; those that sign in try ten accounts in all.
 SIGNALS = {"attack-tool": 8, "sqli-single-ip": 4, "brute-force": 10, "blocked-actor-persists": 4}
 
@@ -174,10 +175,22 @@ def _until_quiet(port: int) -> dict[str, Any]:
     return wait_until(quiet, "the agent has told everything", timeout_s=60, every_s=0.2)
 
 
-def _to_an_intake(folder: Path, *, seconds: float, rate: int, rotating: bool) -> dict[str, Any]:
-    """Through a real agent to an intake that only counts."""
+def _to_nobody(folder: Path, *, seconds: float, rate: int, rotating: bool) -> dict[str, Any]:
+    """Through a real agent while the control plane is away, with little room on disk; then it returns."""
+    return _to_an_intake(folder, seconds=seconds, rate=rate, rotating=rotating, spool_bytes=SMALL_SPOOL)
+
+
+def _to_an_intake(
+    folder: Path, *, seconds: float, rate: int, rotating: bool, spool_bytes: int = 0
+) -> dict[str, Any]:
+    """Through a real agent to an intake that only counts.
+
+    Args:
+        spool_bytes: Where it is given, the intake is away for as long as the flood lasts.
+    """
     port = free_port()
     with SecurityIntake() as intake:
+        intake.status = 503 if spool_bytes else 200
         settings = {
             "api_key": API_KEY,
             "run_path": folder / "run",
@@ -186,6 +199,7 @@ def _to_an_intake(folder: Path, *, seconds: float, rate: int, rotating: bool) ->
             "remote_configuration.enabled": "false",
             "remote_configuration.rc_dd_url": intake.url,
             "remote_configuration.no_tls": "true",
+            "sealwire.security_spool_bytes": spool_bytes or 64 * 1024 * 1024,
         }
         words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
         agent = Program(
@@ -195,6 +209,8 @@ def _to_an_intake(folder: Path, *, seconds: float, rate: int, rotating: bool) ->
         try:
             agent.wait_for_line("sealwire agent ready")
             sent, used = flood(port, agent.pid, seconds=seconds, rate=rate, rotating=rotating)
+            kept = _status(port)["security"]["kept"]
+            intake.status = 200
             security = _until_quiet(port)
         finally:
             agent.stop()
@@ -202,6 +218,7 @@ def _to_an_intake(folder: Path, *, seconds: float, rate: int, rotating: bool) ->
                 for at, batch in intake.batches for seen in batch.spans]  # fmt: skip
         return {
             **_row(sent, used, security),
+            "kept_at_most": kept,
             "arrived": intake.requests,
             "arrived_whole": len(intake.spans),
             "batches": len(intake.batches),
@@ -221,9 +238,12 @@ def _to_a_control_plane(folder: Path, *, seconds: float, rate: int, rotating: bo
             (cpu_seconds(plane.program.pid) - plane_cpu) / (time.monotonic() - began) * 100, 1
         )
         row["plane_rss_mib"] = round(rss_mib(plane.program.pid))
-        time.sleep(3)  # what is written behind is written
-        row |= _stored(plane.data_dir)
-        return row
+        deadline = time.monotonic() + 30  # what is counted is written behind
+        while True:
+            stored = _stored(plane.data_dir)
+            if stored["requests_stored"] >= row["told"] or time.monotonic() > deadline:
+                return row | stored
+            time.sleep(1)
 
 
 def _stored(data_dir: Path) -> dict[str, Any]:
@@ -241,6 +261,7 @@ def _stored(data_dir: Path) -> dict[str, Any]:
     return {
         "rows_whole": whole or 0,
         "requests_counted": counted or 0,
+        "requests_stored": (whole or 0) + (counted or 0),
         "signals": {str(rule): number for rule, number in signals},
         "database_mib": round(sum(each.stat().st_size for each in data_dir.glob("*.db*")) / 2**20, 1),
     }
@@ -265,6 +286,7 @@ def run(*, seconds: float, rate: int = 1000, only: Sequence[str] = ()) -> dict[s
     ways: dict[str, tuple[Callable[..., dict[str, Any]], bool]] = {
         "20 addresses, to an intake": (_to_an_intake, False),
         "an address for each, to an intake": (_to_an_intake, True),
+        "an address for each, to nobody": (_to_nobody, True),
         "20 addresses, to a control plane": (_to_a_control_plane, False),
         "an address for each, to a control plane": (_to_a_control_plane, True),
     }
