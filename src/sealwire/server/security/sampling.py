@@ -20,7 +20,9 @@ import msgspec
 from sealwire.server.security.rows import SecurityTrace
 
 KEPT_EACH_MINUTE: Final = 20
-KEPT_OF_SERVICE: Final = 2_000  # a minute: an attack from everywhere must not push out what was kept before
+# A minute, and as many counts with an address: an attack from everywhere must not push out what was kept
+# before.
+KEPT_OF_SERVICE: Final = 1_000
 MAX_KEYS: Final = 20_000  # of the minutes not yet counted out
 LATE_MINUTES: Final = 2  # a minute is counted out so long after its end
 
@@ -51,7 +53,7 @@ class Sampler:
 
     Args:
         kept_each_minute: Of one kind.
-        kept_of_service: Of all kinds of one service, each minute.
+        kept_of_service: Of all kinds of one service, each minute; and counted by address.
         max_keys: Kinds held at once.
     """
 
@@ -65,6 +67,7 @@ class Sampler:
         self._limit = kept_each_minute
         self._limit_of_service = kept_of_service
         self._of_service: Counter[tuple[int, str]] = Counter()
+        self._counts_of_service: Counter[tuple[int, str]] = Counter()
         self._token = secrets.token_hex(6)
         self._marks = 0
         self._changed: dict[str, Counted] = {}
@@ -118,7 +121,9 @@ class Sampler:
         """What was counted in minutes that are over; forgets these minutes."""
         over = int(now // 60) - LATE_MINUTES
         self._kept = {kind: seen for kind, seen in self._kept.items() if kind.minute > over}
-        self._of_service = Counter({key: seen for key, seen in self._of_service.items() if key[0] > over})
+        for of_service in (self._of_service, self._counts_of_service):
+            for gone in [key for key in of_service if key[0] <= over]:
+                del of_service[gone]
         done = [one for (kind, _, _), one in self._counted.items() if kind.minute <= over]
         self._counted = {key: one for key, one in self._counted.items() if key[0].minute > over}
         return done
@@ -137,7 +142,12 @@ class Sampler:
         self.counted += count
         key = (kind, row.account, row.blocked)
         held = self._counted.get(key)
-        if held is None and len(self._counted) >= self._max_keys:
+        of_service = (kind.minute, kind.service)
+        is_crowded = (
+            len(self._counted) >= self._max_keys
+            or self._counts_of_service[of_service] >= self._limit_of_service
+        )
+        if held is None and is_crowded:
             kind = kind._replace(actor_ip="")
             key = (kind, "", row.blocked)
             held = self._counted.get(key)
@@ -145,6 +155,7 @@ class Sampler:
                 return  # services and rules without end: `counted` still tells
         if held is None:
             self._marks += 1
+            self._counts_of_service[of_service] += 1
             mark = f"{self._token}:{self._marks}"
             held = self._counted[key] = Counted(_like(row, kind, account=key[1]), 0, mark)
         held.count += count

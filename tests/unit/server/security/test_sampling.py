@@ -78,3 +78,17 @@ def test_addresses_without_end_are_bounded_and_still_counted() -> None:
     assert kept == 1_000
     assert sampler.held <= 3_000
     assert sum(one.count for one in sampler.take(now=NOW + 300)) == 49_000
+
+
+def test_an_attack_from_everywhere_takes_no_more_room_than_its_service_has() -> None:
+    sampler = Sampler(kept_of_service=50)
+    quiet = sum(sampler.keep(attack(service="quiet", actor_ip="198.51.100.1")) for _ in range(5))
+    kept = sum(sampler.keep(attack(actor_ip=f"10.0.{n >> 8}.{n & 255}"), count=3) for n in range(1_000))
+    later = sum(sampler.keep(attack(service="quiet", actor_ip="198.51.100.2")) for _ in range(5))
+
+    counted = sampler.changed()
+    assert (quiet, kept, later) == (5, 50, 5)
+    assert len(counted) <= 52
+    assert sum(each.count for each in counted) == 3 * 1_000 - 50
+    assert len({each.mark for each in counted}) == len(counted)
+    assert sampler.changed() == []
