@@ -540,3 +540,28 @@ def test_closing_is_told_once(database: Database, clock: Clock) -> None:
         assert [change.what for change in it.told] == [Happening.OPENED, Happening.CLOSED]
 
     play(database, clock, case)
+
+
+@pytest.mark.loopback
+def test_two_control_planes_on_one_database_keep_each_trace_once(postgres_dsn: str, clock: Clock) -> None:
+    shared = Database(postgres_dsn)
+    shared.migrate()
+
+    async def whole() -> None:
+        one, two = Stage(shared, clock), Stage(shared, clock)
+        for number in range(1, 6):
+            spans = attacks(100 * number, 12, at=NOW, ip=f"198.51.100.{number}")
+            await asyncio.gather(
+                one.take(batch(number, spans, at=NOW)), two.take(batch(number, spans[2:], at=NOW, agent="b"))
+            )
+            await asyncio.gather(one.detection.tick(), two.detection.tick())
+        assert one.tally() == Tally(60, 60, 0)
+        assert {row.signal.rule_id for row in one.signals()} == {"sqli-single-ip"}
+        third = Stage(shared, clock)
+        await third.detection.tick()
+        assert third.told == []
+
+    try:
+        asyncio.run(whole())
+    finally:
+        shared.close()
