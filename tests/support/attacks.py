@@ -10,11 +10,14 @@ from collections.abc import Iterable, Mapping
 from itertools import count
 from typing import Any
 
+from sealwire.server.security.rows import security_trace
+from sealwire.server.store import security as store
+from sealwire.server.store.database import Database
 from sealwire.wire import security_batch as wire
 from sealwire.wire.security_batch import Batch, Seen
 from sealwire.wire.traces import SecuritySpan
 from tests.support.spans import entry_span, pack
-from tests.support.stack import Api
+from tests.support.stack import Api, ControlPlane
 
 RULE = {
     "id": "crs-942-100",
@@ -30,6 +33,9 @@ FRAMES = [
     {"id": 0, "file": "/srv/shop/db.py", "line": 42, "function": "search", "namespace": "shop.db"},
     {"id": 1, "file": "/srv/shop/app.py", "line": 7, "function": "index", "namespace": "shop.app"},
 ]
+MARKUP = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+HOSTILE = MARKUP + "\u202e\u2066\0\r\n\x1b[31m\\"
+SEEDED, SEEDED_HOSTILE = 0x5EED01, 0x5EED02  # numbers of the traces that ``seed`` puts
 _numbers = count(1)
 
 
@@ -107,3 +113,48 @@ def tell(machine: Api, *spans: Seen) -> None:
     """Send it as an agent does; what was answered is written."""
     headers = {"Content-Type": wire.CONTENT_TYPE, "Content-Encoding": "gzip"}
     machine.request("POST", wire.PATH, wire.encode(batch(spans)), headers).expect(200)
+
+
+def hostile(number: int, *, ago_s: float = 1.0) -> Seen:
+    """A request with hostile texts wherever it can have some."""
+    parameter = {"address": HOSTILE, "key_path": [HOSTILE], "value": HOSTILE, "highlight": [HOSTILE]}
+    tags = {"type": HOSTILE, "category": HOSTILE, HOSTILE: HOSTILE}
+    trigger = {
+        "rule": {"id": HOSTILE, "name": HOSTILE, "tags": tags},
+        "rule_matches": [{"operator": HOSTILE, "operator_value": HOSTILE, "parameters": [parameter]}],
+        "security_response_id": HOSTILE,
+        "stack_id": HOSTILE,
+    }
+    frames = [{"file": HOSTILE, "function": HOSTILE, "line": HOSTILE, "text": HOSTILE}]
+    fields = (
+        "http__useragent", "http__url", "http__route", "http__method", "usr__id", "usr__session_id",
+        "actor__ip", "network__client__ip", "_dd__appsec__fp__http__header", "_dd__rc__client_id",
+    )  # fmt: skip
+    event = {"appsec__events__x__track": "true", f"appsec__events__x__{HOSTILE}": HOSTILE}
+    return attacked(
+        number, ago_s=ago_s, service=HOSTILE, env=HOSTILE, triggers=[trigger],
+        stacks=[{"id": HOSTILE, "frames": frames}], **dict.fromkeys(fields, HOSTILE), **event,
+    )  # fmt: skip
+
+
+def seed(control_plane: ControlPlane) -> None:
+    """Two traces with all a trace can have, past detection, so that no signal comes of them."""
+    exploit = matched("x", rule=EXPLOIT, stack_id="s1", security_response_id="0d1f6d2c-8f0e-4b0e-a0f5")
+    told = [
+        attacked(
+            SEEDED, ago_s=90, usr__id="ann", usr__session_id="sess-12345678", appsec__blocked="true",
+            http__status_code="403",
+            triggers=[matched("1' OR '1'='1' UNION SELECT name FROM users--", "' OR '1'", "s&1UE"), exploit],
+            stacks=[{"id": "s1", "language": "python", "frames": FRAMES}],
+        ),
+        hostile(SEEDED_HOSTILE, ago_s=60),
+    ]  # fmt: skip
+    found = []
+    for one in told:
+        row = security_trace(one.span, seen_at=one.seen_ms / 1000, host="ip-10-2-7-9", lang="python")
+        assert row is not None
+        found.append(store.Stored(row, stacks=one.span.stacks))
+    database = Database(f"sqlite:///{next(control_plane.folder.rglob('*.db'))}")
+    with database.write() as c:
+        store.put_traces(c, 1, found)
+    database.close()

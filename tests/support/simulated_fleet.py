@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sealwire.clock import utc_now
 from sealwire.wire import inventory
 from sealwire.wire.codec import ApplyState
-from tests.support import payloads
+from tests.support import attacks, payloads
 from tests.support.simulated_agent import Sightings, SimulatedAgent, tracer
 from tests.support.stack import Api, ControlPlane
 
@@ -187,6 +187,7 @@ def shop_fleet(control_plane: ControlPlane) -> SimulatedFleet:
     fleet.poll("ip-10-2-7-18")
     assert everywhere["state"] == "active"
     tell_inventories(fleet, control_plane)
+    attacks.seed(control_plane)
     return fleet
 
 

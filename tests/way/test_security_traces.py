@@ -15,13 +15,11 @@ import httpx
 
 from sealwire.server.app import build
 from sealwire.wire.security_batch import Seen
-from tests.support.attacks import EXPLOIT, FRAMES, attacked, batch, matched, trace_id
+from tests.support.attacks import EXPLOIT, FRAMES, MARKUP, attacked, batch, hostile, matched, trace_id
 from tests.support.console import Console, run
 from tests.support.live import watching
 from tests.way.test_route_walk import ask
 
-MARKUP = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
-HOSTILE = MARKUP + "\u202e\u2066\0\r\n\x1b[31m\\"
 PAGE = "/security/traces"
 
 
@@ -280,32 +278,7 @@ def test_what_attackers_wrote_stays_text_on_every_page(tmp_path: Path) -> None:
     """Attack: markup, scripts, texts that turn the direction of writing, wherever a request can put some."""
 
     async def case(it: Console) -> None:
-        rule = {
-            "id": HOSTILE,
-            "name": HOSTILE,
-            "tags": {"type": HOSTILE, "category": HOSTILE, HOSTILE: HOSTILE},
-        }
-        trigger = {
-            "rule": rule,
-            "rule_matches": [
-                {"operator": HOSTILE, "operator_value": HOSTILE, "parameters": [
-                    {"address": HOSTILE, "key_path": [HOSTILE], "value": HOSTILE, "highlight": [HOSTILE]}]}
-            ],
-            "security_response_id": HOSTILE, "stack_id": HOSTILE,
-        }  # fmt: skip
-        frames = [{"file": HOSTILE, "function": HOSTILE, "line": HOSTILE, "text": HOSTILE}]
-        fields = (
-            "http__useragent", "http__url", "http__route", "http__method", "usr__id", "usr__session_id",
-            "actor__ip", "network__client__ip", "_dd__appsec__fp__http__header", "_dd__rc__client_id",
-        )  # fmt: skip
-        event = {"appsec__events__x.track": "true", f"appsec__events__x.{HOSTILE}": HOSTILE}
-        await tell(
-            it,
-            attacked(
-                1, service=HOSTILE, env=HOSTILE, triggers=[trigger],
-                stacks=[{"id": HOSTILE, "frames": frames}], **dict.fromkeys(fields, HOSTILE), **event,
-            ),
-        )  # fmt: skip
+        await tell(it, hostile(1))
 
         search = await show(it, PAGE)
         detail = await show(it, f"{PAGE}/{trace_id(1)}")
