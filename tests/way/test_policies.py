@@ -149,7 +149,7 @@ def test_modes_that_meet_others_and_a_denylist_that_blocks_nobody_are_cautioned(
         cautions = " ".join((await it.post("/protect/modes", body, status=200))["cautions"])
 
         assert "The denylist of addresses blocks nobody" in cautions
-        assert "modes for the whole organisation says something else of xss" in cautions
+        assert "The modes for the whole organisation say something else of xss" in cautions
 
     run(tmp_path, case)
 

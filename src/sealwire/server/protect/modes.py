@@ -244,7 +244,7 @@ def cautions(modes: Modes, catalogue: Catalogue, clashing: Sequence[Clash]) -> t
         said.append(f"No rule set here has {', '.join(unknown[:5])}: nothing comes of what is said of it.")
     for clash in clashing:
         said.append(
-            f"{clash.name or clash.config_id} for {clash.where} says something else of "
+            f"The {clash.name or clash.config_id} for {clash.where} say something else of "
             f"{', '.join(clash.names[:5])} to some of the same tracers; which one they take is not settled."
         )
     return tuple(said)

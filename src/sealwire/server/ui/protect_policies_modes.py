@@ -198,7 +198,7 @@ async def _modes_page(
         shown = present
     by_type, by_rule = await modes.matched(work, target)
     clashes = [
-        f"{one.name or one.config_id} for {one.where} says something else of {', '.join(one.names[:5])}."
+        f"The {one.name or one.config_id} for {one.where} say something else of {', '.join(one.names[:5])}."
         for one in await modes.clashes(work, shown, target)
     ]
     services, envs = await known_targets(work)

@@ -356,7 +356,6 @@ class _Work:
         return page(
             self._request, "protect_policies/rule.html", title=view.title, view=view,
             principal=self._work.principal, tenant=self._work.tenant,
-            status_code=422 if problems or notes else 200,
         )  # fmt: skip
 
 

@@ -50,6 +50,12 @@ NAVIGATION: tuple[tuple[str, str, str, str, str], ...] = (
     ("Help", "Support matrix", "/support", "table", "fleet_read"),
 )
 
+#: Pages that are part of another one's line.
+_PART_OF = dict.fromkeys(
+    ("/protect/passlist", "/protect/modes", "/protect/rules", "/protect/block-page", "/protect/rule-sets"),
+    "/protect/policies",
+)
+
 environment = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
@@ -131,6 +137,9 @@ def macro(template: str, name: str) -> Callable[..., str]:
 
 
 def _sections(path: str, principal: Principal) -> tuple[tuple[str, tuple[NavItem, ...]], ...]:
+    path = next(
+        (line for part, line in _PART_OF.items() if path == part or path.startswith(part + "/")), path
+    )
     found: dict[str, list[NavItem]] = {}
     above = [href for _, _, href, *_ in NAVIGATION if path == href or path.startswith(href + "/")]
     current = max(above, key=len, default="")
