@@ -536,7 +536,10 @@ class Detection:
         if self._rows_held is None or now - self._recounted_at > RECOUNT_EVERY_S:
             self._rows_held = await asyncio.to_thread(self._count_rows)
             self._recounted_at = now
-        gone = await asyncio.to_thread(self._forget, now)
+        gone = dropped = await asyncio.to_thread(self._forget, now)
+        while dropped == DROP_AT_ONCE:
+            dropped = await asyncio.to_thread(self._forget, now)
+            gone += dropped
         self._counts["forgotten"] += gone
         self._rows_held -= gone
         while (over := self._rows_held - self._max_rows) > 0:
@@ -557,7 +560,7 @@ class Detection:
     def _forget(self, now: float) -> int:
         before_ms = int((now - self._retain_s) * 1000)
         with self._database.write() as c:
-            gone = store.forget_before(c, self._org_id, before_ms=before_ms)
+            gone = store.forget_before(c, self._org_id, before_ms=before_ms, most=DROP_AT_ONCE)
             store.forget_memories(c, self._org_id, before_ms=before_ms)
             store.forget_signals(
                 c, self._org_id, before_ms=int((now - SIGNALS_RETAIN_S) * 1000), most=MAX_SIGNALS

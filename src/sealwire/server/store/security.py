@@ -266,9 +266,15 @@ def count_traces(c: sa.Connection, org_id: int) -> int:
     return int(c.execute(sa.select(sa.func.count()).where(_t.org_id == org_id)).scalar_one())
 
 
-def forget_before(c: sa.Connection, org_id: int, *, before_ms: int) -> int:
-    """Drop rows that are older; returns how many."""
-    return c.execute(sa.delete(security_traces).where(_t.org_id == org_id, _t.ts_ms < before_ms)).rowcount
+def forget_before(c: sa.Connection, org_id: int, *, before_ms: int, most: int = 5_000) -> int:
+    """Drop rows that are older, the oldest first, so many at once; returns how many."""
+    older = (
+        sa.select(_t.row_id)
+        .where(_t.org_id == org_id, _t.ts_ms < before_ms)
+        .order_by(_t.ts_ms, _t.row_id)
+        .limit(most)
+    )
+    return c.execute(sa.delete(security_traces).where(_t.row_id.in_(older))).rowcount
 
 
 def forget_oldest(c: sa.Connection, org_id: int, *, count: int) -> int:
