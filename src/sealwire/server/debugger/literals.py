@@ -1,8 +1,8 @@
 """A captured value as a literal for a test: Python, JavaScript, JSON.
 
 Hides how each language writes values. Invariants: the text is always valid in its language, whatever was
-captured; what is not there is said, in a comment where the language has them and in ``gaps`` everywhere; no
-captured text becomes code: a value whose form is not known is written as a text.
+captured; what is not there is ``...``, ``undefined`` or ``null``, and said in ``gaps``; no captured text
+becomes code: a value whose form is not known is written as a text.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ class _Writer:
                 pairs.append((self._text(plain_text(key) or key.text or part.name), inner))
         if self._language is Language.JAVASCRIPT:
             if all(plain_text(key) is not None for key, _ in value.entries or ()) and value.type != "Map":
-                return self._wrapped("{", [f"{_kept(key)}: {each}" for key, each in pairs], "}", level)
+                return self._wrapped("{", [f"{_computed(key)}: {each}" for key, each in pairs], "}", level)
             return f"new Map({self._wrapped('[', [f'[{key}, {each}]' for key, each in pairs], ']', level)})"
         return self._wrapped("{", [f"{key}: {each}" for key, each in pairs], "}", level)
 
@@ -206,7 +206,11 @@ class _Writer:
                 return f"SimpleNamespace{self._wrapped('(', inner, ')', level)}"
             inner = [f"{name!r}: {each}" for name, each in pairs]
             return f"SimpleNamespace(**{self._wrapped('{', inner, '}', level)})"
-        return self._wrapped("{", [f"{_kept(self._text(name))}: {each}" for name, each in pairs], "}", level)
+        return self._wrapped("{", [f"{self._member(name)}: {each}" for name, each in pairs], "}", level)
+
+    def _member(self, name: str) -> str:
+        text = self._text(name)
+        return _computed(text) if self._language is Language.JAVASCRIPT else text
 
     def _wrapped(self, opens: str, inner: list[str], closes: str, level: int) -> str:
         """In one line if it is short, else one line each."""
@@ -221,6 +225,6 @@ class _Writer:
         return f"{opens}\n{indent}{lines}{comma}\n{'    ' * level}{closes.lstrip(',')}"
 
 
-def _kept(key: str) -> str:
+def _computed(key: str) -> str:
     """In JavaScript ``{"__proto__": x}`` sets no member of that name, but a computed one does."""
     return f"[{key}]" if key == '"__proto__"' else key

@@ -68,6 +68,7 @@ class Diagnostic(NamedTuple):
     Attributes:
         at_ms: When it happened, by the clock of the program but never after it arrived.
         parent_id: The runtime this process was forked from.
+        has_time: Whether the tracer said when; dd-trace does not, and sends its messages in their order.
     """
 
     key: Key
@@ -76,6 +77,7 @@ class Diagnostic(NamedTuple):
     service: str = ""
     failure: Failure | None = None
     parent_id: str = ""
+    has_time: bool = True
 
 
 class Diagnostics(NamedTuple):
@@ -140,6 +142,7 @@ def _read(raw: bytes, arrived_ms: int) -> Diagnostic | None:
         service=_text(envelope.get("service"), 200),
         failure=_failure(said.get("exception"), status, envelope.get("message")),
         parent_id=_text(said.get("parentId"), 128),
+        has_time=is_stamp,
     )
 
 
@@ -202,6 +205,7 @@ def after(held: State | None, news: Diagnostic, *, arrived_ms: int) -> State:
         return State(news.status, news.at_ms, news.at_ms, arrived_ms, news.failure)
     seen = max(held.seen_ms, arrived_ms)
     is_newer = (news.at_ms, _RANK[news.status]) >= (held.at_ms, _RANK[held.status])
+    is_newer = is_newer or (not news.has_time and news.at_ms >= held.at_ms)
     if not is_newer:
         is_same = news.status is held.status
         since = min(held.since_ms, news.at_ms) if is_same and held.since_ms == held.at_ms else held.since_ms

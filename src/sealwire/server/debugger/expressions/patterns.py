@@ -6,12 +6,13 @@ small: no repeat within a repeat, and few repeats for the length of the text. Ot
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from typing import Final
 
 MAX_PATTERN: Final = 200
-MAX_COST: Final = 2_000_000  # steps of the engine, some 50 ms
+MAX_COST: Final = 5_000_000  # steps of the engine, some 100 ms
 
 _ESCAPE_OR_CLASS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.S)
 _BOUNDED = re.compile(r"\{(\d{0,9})(?:,(\d{0,9}))?\}")
@@ -25,55 +26,63 @@ class WrongPatternError(Exception):
     """The pattern is none; says why."""
 
 
-def cost(pattern: str, subject_chars: int) -> int:
+def cost(pattern: str, subject_chars: int, *, anywhere: bool) -> int:
     """At most how many steps it takes to try a pattern on a text of that length.
 
     Raises:
-        CostlyPatternError: Nobody knows, or it is too long.
+        CostlyPatternError: Nobody knows, or it is too long, or they are too many.
     """
     if len(pattern) > MAX_PATTERN:
         raise CostlyPatternError(f"A pattern of more than {MAX_PATTERN} characters is not tried here.")
     plain = _ESCAPE_OR_CLASS.sub("x", pattern)
     if re.search(r"\\\d|\(\?P=", pattern):
         raise CostlyPatternError("A pattern that refers back to a group is not tried here.")
+    long = max(subject_chars, 1) + 1
+    total, wanderers = (long, 1) if anywhere else (1, 0)
     open_groups: list[bool] = []  # whether something in it may match in two ways
-    total = max(subject_chars, 1) + 1
     place = 0
-    closed_choice = False  # whether what stands before is a group that may match in two ways
+    can_differ = False  # whether what stands before is a group that may match in two ways
     while place < len(plain):
         character = plain[place]
         bounded = _BOUNDED.match(plain, place) if character == "{" else None
+        if character == "?" and place and plain[place - 1] in "*+?(}":
+            place += 1  # not greedy, or the beginning of (?:
+            continue
         if character in "*+?" or bounded:
-            if character == "?" and place and plain[place - 1] in "*+?(}":
-                place += 1  # not greedy, or the beginning of (?:
-                continue
-            if closed_choice and not _is_once(character):
+            least, most = _bounds(character, bounded, long)
+            if can_differ and most > 1:
                 raise CostlyPatternError("A pattern with a repeat in a repeat is not tried here.")
-            total *= 2 if _is_once(character) else max(subject_chars, 1) + 1
-            if bounded:
-                total *= max(int(bounded[1] or 0), int(bounded[2] or 0), 1)
-                place = bounded.end()
-            else:
-                place += 1
-            open_groups = [True] * len(open_groups)
-            closed_choice = False
+            total *= max(most - least + 1, 1)
+            wanderers += most == long
+            # What is counted out is done as often as that.
+            total *= max(min(least, 1_000), 1) if bounded else 1
+            open_groups = [each or most > least for each in open_groups]
+            can_differ = False
+            place = bounded.end() if bounded else place + 1
         else:
-            closed_choice = False
+            can_differ = False
             if character == "(":
                 open_groups.append(False)
             elif character == "|":
                 open_groups = [True] * len(open_groups)
                 total *= 2
             elif character == ")" and open_groups:
-                closed_choice = open_groups.pop()
+                can_differ = open_groups.pop()
             place += 1
-        if total > MAX_COST:
+        # Repeats share the text among them: n·n·n ways are n·n·n/6 at most.
+        if total // math.factorial(wanderers) > MAX_COST:
             raise CostlyPatternError("The pattern has too many repeats to be tried on a text of this length.")
-    return total
+    return total // math.factorial(wanderers)
 
 
-def _is_once(character: str) -> bool:
-    return character == "?"
+def _bounds(character: str, bounded: re.Match[str] | None, long: int) -> tuple[int, int]:
+    """How often at least and at most."""
+    if bounded is None:
+        return {"?": (0, 1), "*": (0, long), "+": (1, long)}[character]
+    least = int(bounded[1] or 0)
+    if bounded[2] is None:
+        return least, least
+    return least, min(int(bounded[2]), long) if bounded[2] else long
 
 
 def fits(pattern: str, text: str, *, anywhere: bool) -> bool:
@@ -83,7 +92,7 @@ def fits(pattern: str, text: str, *, anywhere: bool) -> bool:
         CostlyPatternError: It is not tried.
         WrongPatternError: It is no pattern.
     """
-    cost(pattern, len(text))
+    cost(pattern, len(text), anywhere=anywhere)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
