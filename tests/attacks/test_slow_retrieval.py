@@ -75,8 +75,11 @@ def test_an_answer_that_drips_is_given_up(bench: Bench) -> None:
 def test_applications_do_not_wait_for_a_control_plane_that_hangs(bench: Bench) -> None:
     bench.take_over(silence)
 
-    started = time.monotonic()
-    assert bench.poll(bench.tracer) == b"{}"
-    assert bench.poll(bench.newcomer()) == bench.good.answer
-    assert time.monotonic() - started < 1.0
+    took = []
+    while not took or (min(took) >= 1.0 and len(took) < 5):  # a busy machine makes one slow, not all
+        started = time.monotonic()
+        assert bench.poll(bench.tracer) == b"{}"
+        assert bench.poll(bench.newcomer()) == bench.good.answer
+        took.append(time.monotonic() - started)
+    assert min(took) < 1.0
     bench.assert_recovers()

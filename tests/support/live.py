@@ -39,7 +39,7 @@ class Watched:
             self._came.notify_all()
 
     async def until(self, target: str, text: str, *, how: str = "outerMorph", timeout_s: float = 20) -> str:
-        """Wait for a part with ``text`` for the element ``target``; returns it, and forgets what came for it."""
+        """Wait for a part with ``text`` for the element ``target``; returns it, forgets what came for it."""
 
         def found() -> str | None:
             return next(

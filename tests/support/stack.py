@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import random
 import socket
 import ssl
 import sys
 import tempfile
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +28,24 @@ from tests.support.processes import Program, clean_environment, explanations, wa
 
 ADMIN = "/api/admin/v1"
 
+_chance = random.SystemRandom()
+
+
+_PORTS = range(15_000, 32_000)
+
 
 def free_port() -> int:
-    """A TCP port of this machine that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port of this machine that nobody listens on now.
+
+    None of those that the system gives to who connects somewhere (32768 and up): such a one may be taken
+    before our program listens on it, or while it is down in the middle of a test.
+    """
+    for _ in range(200):
+        port = _chance.choice(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 @dataclass(frozen=True)

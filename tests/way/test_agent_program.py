@@ -6,7 +6,6 @@ import http.client
 import json
 import random
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -17,15 +16,9 @@ import pytest
 from sealwire.agent.cache import Belonging, Cache
 from tests.support.processes import Program, clean_environment, wait_until
 from tests.support.repository import Simulator
+from tests.support.stack import free_port
 
 AGENT = (sys.executable, "-m", "sealwire", "agent")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture

@@ -292,7 +292,7 @@ def test_a_wait_that_is_none_is_not_waited_for(target: Target, wait: str) -> Non
     started = time.monotonic()
     reply = target.ask("POST", POLL, target.request, {"DD-Api-Key": target.key, "Sealwire-Wait": wait})
     assert reply.status == 200
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20  # one that is waited for lasts a minute
 
 
 # Paths ------------------------------------------------------------------------------------------------------

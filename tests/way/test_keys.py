@@ -177,7 +177,7 @@ def test_a_held_poll_ends_at_once_when_it_may_go_on_no_longer(
         await it.done(method, path.format(id=key_id), body)
         reply = await asyncio.wait_for(held, 5)
 
-        assert asyncio.get_running_loop().time() - started < 1
+        assert asyncio.get_running_loop().time() - started < 15  # of the 30 s that it would wait
         assert (reply.status_code, reply.text) == (401, why)
         assert await it.why_not(agent, secret) == why
 
@@ -285,9 +285,8 @@ def test_an_agent_that_is_away_keeps_what_it_has_until_it_expires_and_that_is_sa
         for agent in (here, away):
             await it.settle(agent, secret)
         expires = away.state.director_timestamp_expires
-        it.tenant.switches.heard_within_s = 0.5
-        await asyncio.sleep(0.6)
-        await it.settle(here, secret)
+        (gone,) = (one for one in it.tenant.distributor.sessions.values() if one.hostname == "away")
+        gone.last_seen -= it.tenant.switches.heard_within_s + 1
 
         told = await it.done("PUT", "/settings", {"remote_config": False})
         assert told["withdrawal"]["agents"] == 1
@@ -540,10 +539,14 @@ def test_a_withdrawal_is_called_off_by_giving_the_key_its_scope(tmp_path: Path) 
         await it.poll(agent, secret)
 
         told = await it.done("PATCH", f"/keys/{key_id}", {"remote_config": True})
-        await it.settle(agent, secret)
 
         assert (told["withdrawing_at"], told["revoked_after_withdrawal"]) == (None, False)
-        assert held_of(agent) == 1
+
+        async def has_it_back() -> bool:
+            await it.poll(agent, secret)
+            return held_of(agent) == 1
+
+        await it.until(has_it_back, "what was withdrawn comes back")
 
     run(tmp_path, case)
 
@@ -631,7 +634,8 @@ def test_what_one_control_plane_switches_off_the_other_withdraws_and_refuses(
             await other.put()
             await other.settle(agent, secret)
             held = asyncio.create_task(other.poll(agent, secret, wait_s=30))
-            await asyncio.sleep(0.7)  # what the agent has is written
+            await asyncio.sleep(0.05)
+            await other.tenant.observer.flush()  # what the agent has is written
 
             await one.done("PUT", "/settings", {"remote_config": False})
 

@@ -711,11 +711,13 @@ def test_numbers_and_texts_no_database_takes_do_not_stop_the_reports_of_others(t
         await it.put("ASM_FEATURES", ASM_ON)
         agent = it.agent("host-a", tracer("c1"))
         await it.settled(agent)
-        await asyncio.sleep(0.7)
 
-        with it.plane.database.read() as c:
-            found = {client.client_id for client in read.clients(c, it.tenant.organisation.org_id)}
-        assert "c1" in found
+        async with asyncio.timeout(20):
+            found: set[str] = set()
+            while "c1" not in found:
+                await asyncio.sleep(0.05)
+                with it.plane.database.read() as c:
+                    found = {client.client_id for client in read.clients(c, it.tenant.organisation.org_id)}
 
     run(tmp_path, case)
 

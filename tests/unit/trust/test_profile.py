@@ -294,7 +294,7 @@ def test_ten_thousand_targets_are_linted_quickly() -> None:
     }
     signed = targets_signed(version=1, expires=EXPIRES, targets=targets)
 
-    began = time.perf_counter()
+    began = time.process_time()
     check_signed("targets", signed)
 
-    assert time.perf_counter() - began < 0.3
+    assert time.process_time() - began < 0.3

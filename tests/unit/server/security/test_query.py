@@ -212,11 +212,11 @@ def test_a_pattern_means_what_the_shell_means(text: str, value: str) -> None:
 def test_a_pattern_of_many_stars_takes_no_time() -> None:
     """Attack: a pattern over which a matcher goes back and forth."""
     fits = pattern("*a" * 400 + "b")
-    started = time.perf_counter()
+    started = time.process_time()
 
     assert not fits("a" * 20_000)
 
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 @pytest.mark.parametrize(
