@@ -70,7 +70,7 @@ def test_a_range_that_may_hurt_is_asked_about_with_numbers_and_wants_its_name_ty
     page.get_by_label("Type 10.0.0.0/8 to confirm").fill("10.0.0.0/8")
     page.get_by_role("button", name="Block nevertheless").click()
 
-    page.wait_for_url("**/protect")
+    page.wait_for_url("**/protect/denylist")
     row = page.locator("#entries tr").filter(has_text="10.0.0.0/8")
     assert row.get_by_text("a slip of the finger").is_visible()
     row.get_by_role("button", name="Unblock").click()
@@ -102,7 +102,7 @@ def test_the_page_that_asks_again_has_no_serious_barrier(
 def test_what_is_no_address_is_said_and_what_was_typed_stays(visitor: Visitor) -> None:
     page = visitor.visit("/protect/block")
     page.get_by_label("Who").fill("203.0.113.7\nexample.org")
-    page.get_by_label("How long").select_option("1 week")
+    page.get_by_label("How long").select_option("7 days")
     page.locator("form.form").get_by_role("button", name="Block").click()
 
     assert "'example.org' is not an IP address" in page.locator("#about-values").inner_text()
