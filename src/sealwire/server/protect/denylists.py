@@ -140,6 +140,7 @@ class Denylists:
         self._foreign: dict[str, dict[Key, EntryRow]] = {}  # of other configs, by config
         self._files: dict[str, FileRow] = {}
         self._ours: dict[str, ConfigHead] = {}  # target -> our file
+        self._names: dict[str, str] = {}  # of every config that may block somebody
         self._excluding: dict[str, ConfigHead] = {}  # target -> our exclusion
         self._disorder: set[str] = set()  # targets whose file somebody wrote by hand
         self._rest_until = 0.0
@@ -171,7 +172,7 @@ class Denylists:
     def config_of(self, row: EntryRow) -> tuple[str, str]:
         """Id and name of the config that an entry is told by; empty ids where there is none."""
         if row.config_id:
-            return row.config_id, row.config_id
+            return row.config_id, self._names.get(row.config_id, "")
         ours = self._ours.get(row.target_key)
         return (ours.config_id, ours.name) if ours is not None else ("", DENYLIST)
 
@@ -425,6 +426,7 @@ class Denylists:
     def _take_in(self, data: list[ConfigHead]) -> None:
         now_ms = self._now_ms()
         active = [one for one in data if one.expires_ms is None or one.expires_ms > now_ms]
+        self._names = {one.config_id: one.name for one in active}
         ours: dict[str, ConfigHead] = {}
         for one in active:
             if _is_ours(one):

@@ -105,7 +105,6 @@ class EntryView:
     wanted: int
     hits: int
     last_hit: Moment
-    config: Link
     extend_href: str | None
     may_unblock: bool
 
@@ -388,7 +387,6 @@ def _entry(
         wanted=uptake.wanted,
         hits=row.hits,
         last_hit=NEVER if row.last_hit_ms is None else moment(row.last_hit_ms / 1000),
-        config=config_link(config_id, name) if config_id else Link(""),
         extend_href=f"/protect/block?{urlencode(fields)}" if may and (is_ours or not is_live) else None,
         may_unblock=may and is_live,
     )
@@ -407,7 +405,7 @@ def source_link(source: str, config_name: str = "") -> Link:
         case "paste":
             return Link("a pasted list", f"{PATH}?{urlencode({'source': source})}")
         case "config":
-            return config_link(name, f"config {config_name}" if config_name != name else "a config")
+            return config_link(name, f"config {config_name or name}")
     return Link("by hand")
 
 
