@@ -242,11 +242,11 @@ class Reader:
             missing, reason = Missing.PRUNED, "pruned"
         return Value(
             type=_type(raw.get("type")),
-            text=_text(raw.get("value"), at(path, "value")),
+            text=_text(raw.get("value"), path),
             is_null=raw.get("isNull") is True or raw.get("type") == "undefined",
-            fields=self._fields(raw.get("fields"), at(path, "fields"), depth),
-            elements=self._elements(raw.get("elements"), at(path, "elements"), depth),
-            entries=self._entries(raw.get("entries"), at(path, "entries"), depth),
+            fields=self._fields(raw.get("fields"), path, depth),
+            elements=self._elements(raw.get("elements"), path, depth),
+            entries=self._entries(raw.get("entries"), path, depth),
             size=_size(raw.get("size")),
             truncated=raw.get("truncated") is True,
             missing=missing,
@@ -267,7 +267,7 @@ class Reader:
         return tuple(found)
 
     def _fields(self, raw: object, path: str, depth: int) -> tuple[tuple[str, Value], ...] | None:
-        return None if raw is None else self.named(raw, path, depth)
+        return None if raw is None else self.named(raw, at(path, "fields"), depth)
 
     def _elements(self, raw: object, path: str, depth: int) -> tuple[Value, ...] | None:
         if raw is None:
@@ -285,8 +285,7 @@ class Reader:
         for number, pair in enumerate(raw):
             if not isinstance(pair, list) or len(pair) != 2:
                 raise MalformedError(f"{at(path, number)}: Expected a key and a value.")
-            key = self.value(pair[0], at(at(path, number), 0), depth + 1)
-            found.append((key, self.value(pair[1], at(at(path, number), 1), depth + 1)))
+            found.append((self.value(pair[0], path, depth + 1), self.value(pair[1], path, depth + 1)))
         return tuple(found)
 
 

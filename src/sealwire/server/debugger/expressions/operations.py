@@ -528,6 +528,14 @@ def contains(subject: Thing, wanted: Thing, dialect: Dialect) -> bool:
         raise FailedError(f"{name_of(subject)} contains nothing.")
     else:
         raise FailedError(f"ddtrace does not look into {name_of(subject)}.")
+    is_hashed = subject.type in ("set", "frozenset") or subject.entries is not None
+    if (
+        is_hashed
+        and isinstance(wanted, Value)
+        and wanted.type in ("list", "dict", "set")
+        and not _is_js(dialect)
+    ):
+        raise FailedError(f"{wanted.type} is never a key or an element of a set.")
     doubt: UnknownError | None = None
     for each in inside:
         try:
@@ -616,12 +624,11 @@ def _part(subject: Thing, start: Thing, end: Thing, dialect: Dialect) -> Thing:
         raise UnknownError("Parts of lists are not tried here.")
     if not isinstance(subject, str | Cut):
         raise FailedError(f"{name_of(subject)} is no text.")
-    if (
-        isinstance(start, bool)
-        or isinstance(end, bool)
-        or not isinstance(start, int)
-        or not isinstance(end, int)
-    ):
+    is_flag = isinstance(start, bool) or isinstance(end, bool)
+    if not _is_js(dialect) and isinstance(subject, str):
+        start = 0 if start is None else start
+        end = len(subject) if end is None else end
+    if not isinstance(start, int) or not isinstance(end, int) or (is_flag and _is_js(dialect)):
         if _is_js(dialect):
             raise UnknownError("What JavaScript makes of bounds that are no whole numbers is not tried here.")
         raise FailedError("A part of a text is asked for by two whole numbers.")
