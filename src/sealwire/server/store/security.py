@@ -208,10 +208,10 @@ def trace(c: sa.Connection, org_id: int, trace_id: str) -> list[Found]:
     asked = (
         sa.select(_t.row_id, _t.document, _t.count)
         .where(_t.org_id == org_id, _t.trace_id == trace_id.lower())
-        .order_by(_t.ts_ms, _t.row_id)
         .limit(MAX_SPANS_OF_TRACE)
     )
-    return [_found(row) for row in c.execute(asked)]
+    # Put in order here: asked for by time, SQLite goes through all rows in that order instead.
+    return sorted(map(_found, c.execute(asked)), key=lambda one: (one.row.ts, one.row_id))
 
 
 def stacks(c: sa.Connection, org_id: int, row_id: int) -> dict[str, Any]:
