@@ -319,6 +319,10 @@ def test_a_trace_offers_to_block_who_sent_it_to_those_who_may(tmp_path: Path) ->
             ("user", "ann b", source, path),
         }
         assert "/protect/block?" not in read_only
+        rule = f"/protect/rules/new?trace={trace_id(1)}"
+        assert rule in links(html)
+        assert rule not in links(read_only)
+        assert "198.51.100.7" in await show(it, rule)
         assert any(href.startswith("/fleet?q=service") for href in links(html))
         assert "curl -g --path-as-is" in html
 

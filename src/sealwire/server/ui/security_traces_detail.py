@@ -46,7 +46,7 @@ from sealwire.wire.security import Event, Match, Parameter, Trigger
 Asked: TypeAlias = Request[Any, Any, Any]
 READ: Final = {"permission": "security_monitoring_signals_read"}
 PATH: Final = "/security/traces"
-TRY_PATH: Final = "/protect/rules/try"
+TRY_PATH: Final = "/protect/rules/new"
 MAX_SIGNALS: Final = 200  # that are looked through for this trace
 SHOWN_SPANS: Final = 20
 
@@ -148,7 +148,7 @@ class TracePage:
     Attributes:
         blocks: What can be blocked: words and address; nothing for who may not.
         others: Requests of the last day from the same address, besides this one.
-        try_href: Where the request can be tried against rules; None while no page is there.
+        try_href: Where the request can be tried against rules; None for who may not write any.
     """
 
     trace_id: str
@@ -169,7 +169,7 @@ async def show_trace(
     request: Asked, trace_id: FromPath[str], principal: Asker, tenant: OwnTenant, plane: Plane
 ) -> Response[str]:
     """One trace."""
-    view = await _view(request, plane, tenant, principal, trace_id)
+    view = await _view(plane, tenant, principal, trace_id)
     return page(
         request, "security_traces/trace.html", title=f"Trace {view.trace_id[:8]}", view=view,
         principal=principal, tenant=tenant,
@@ -179,9 +179,7 @@ async def show_trace(
 HANDLERS = [show_trace]
 
 
-async def _view(
-    request: Asked, plane: ControlPlane, tenant: Tenant, principal: Principal, trace_id: str
-) -> TracePage:
+async def _view(plane: ControlPlane, tenant: Tenant, principal: Principal, trace_id: str) -> TracePage:
     org_id, now_ms = tenant.organisation.org_id, plane.now_ms()
     begin, end, number = timeline.aligned(now_ms - 24 * HOUR_MS, now_ms + 1)
 
@@ -220,18 +218,15 @@ async def _view(
         others=0 if chart is None else max(0, chart.total - own),
         others_href=None if searched is None else _search(searched, range="1d"),
         signals=tuple(_signal(row) for row in signals) if has_page("/security/signals") else (),
-        try_href=f"{TRY_PATH}?{urlencode({'trace': trace_id})}" if _is_there(request, TRY_PATH) else None,
+        try_href=f"{TRY_PATH}?{urlencode({'trace': trace_id})}"
+        if principal.may("appsec_event_rule_write")
+        else None,
     )
 
 
 def _bars(plane: ControlPlane, org_id: int, node: Any, begin: int, end: int, number: int) -> list[Bar]:
     with plane.database.read() as c:
         return store.histogram(c, org_id, node, since_ms=begin, until_ms=end, bars=number)
-
-
-def _is_there(request: Asked, path: str) -> bool:
-    """Whether somebody made that page."""
-    return any(route.path == path for route in request.app.routes)
 
 
 def _search(text: str, **more: str) -> str:
