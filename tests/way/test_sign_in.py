@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sqlite3
 import time
@@ -240,6 +241,12 @@ def test_a_new_token_at_every_sign_in_and_the_one_before_is_dead(plane: ControlP
     assert stale.status == 303
 
 
+def worked_s(plane: ControlPlane) -> float:
+    """How long the server's process has computed."""
+    fields = Path(f"/proc/{plane.program.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def test_who_there_is_nobody_learns_neither_from_words_nor_from_time(plane: ControlPlane, root: str) -> None:
     invite(plane, "invited@example.org")
     took: dict[str, list[float]] = {}
@@ -248,9 +255,10 @@ def test_who_there_is_nobody_learns_neither_from_words_nor_from_time(plane: Cont
         for email in (root, "nobody@example.org", "invited@example.org", "no email"):
             visitor = Visitor(plane, f"192.0.{number + 1}.1")
             visitor.get("/sign-in")
-            started = time.perf_counter()
+            # By the server's own clock of work, so that what else the machine does is not in it.
+            started = worked_s(plane)
             came = visitor.sign_in(email, "wrong horse battery staple")
-            took.setdefault(email, []).append(time.perf_counter() - started)
+            took.setdefault(email, []).append(worked_s(plane) - started)
             assert came.status_code == 401
             answers[email] = came.text.replace(email, "")
 
