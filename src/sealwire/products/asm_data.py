@@ -89,16 +89,23 @@ def _worth_knowing(payload: Payload, _others: Others) -> Iterator[Problem]:
         if path.startswith("$.rules_data") and expected and element.get("type") != expected:
             message = f"The bundled rules read this list as {expected}."
             yield Problem(path=at(path, "type"), message=message)
-        first: dict[object, str] = {}
-        for entry_path, entry in elements(element, "data"):
-            value_path = path + at(entry_path, "value")[1:]
+        first: dict[object, int] = {}
+        data = element.get("data")
+        for index, entry in enumerate(data if isinstance(data, list | tuple) else ()):
             value = entry.get("value")
-            earlier = first.setdefault(value, value_path)
-            if earlier != value_path:
-                message = f"Also at {earlier}; the later expiration wins, and never beats all."
-                yield Problem(path=value_path, message=message)
+            earlier = first.setdefault(value, index)
+            if earlier != index:
+                message = (
+                    f"Also at {_value_at(path, earlier)}; the later expiration wins, and never beats all."
+                )
+                yield Problem(path=_value_at(path, index), message=message)
             if element.get("type") == _IP and _is_everyone(value):
-                yield Problem(path=value_path, message="This network is every address there is.")
+                message = "This network is every address there is."
+                yield Problem(path=_value_at(path, index), message=message)
+
+
+def _value_at(path: str, index: int) -> str:
+    return at(at(at(path, "data"), index), "value")
 
 
 def _is_everyone(value: object) -> bool:

@@ -65,9 +65,12 @@ def at(path: str, key: str | int) -> str:
     """The JSON path of a member: ``$.a``, ``$[0]``, or ``$["odd key"]``."""
     if isinstance(key, int):
         return f"{path}[{key}]"
-    if len(key) <= _SHOWN_CHARACTERS and _PLAIN_KEY.match(key):
-        return f"{path}.{key}"
-    return f"{path}[{quote(key)}]"
+    return path + (_member(key) if len(key) <= _SHOWN_CHARACTERS else f"[{quote(key)}]")
+
+
+@lru_cache(maxsize=2000)
+def _member(key: str) -> str:
+    return f".{key}" if _PLAIN_KEY.match(key) else f"[{quote(key)}]"
 
 
 def quote(value: object) -> str:
@@ -405,15 +408,15 @@ class Record(Shape):
             _expected(report, path, "an object", value)
             return
         before = len(report)
-        members = self.members
         for key, item in value.items():
             if report.full:
                 return
             if not isinstance(key, str):
                 report.add(path, f"Keys must be texts, not {kind(key)}.")
-            elif key in members:
-                members[key].check(item, at(path, key), report)
+            elif (shape := self.required.get(key) or self.optional.get(key)) is not None:
+                shape.check(item, at(path, key), report)
             else:
+                members = self.members
                 hint = nearest(key, members) or f" Known here: {', '.join(members)}."
                 report.add(at(path, key), f"Unknown key {quote(key)}.{hint}")
         for key in self.required:

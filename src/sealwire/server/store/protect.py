@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -183,8 +184,18 @@ def entries(c: sa.Connection, org_id: int, ids: Iterable[int]) -> list[EntryRow]
 
 def add_entries(c: sa.Connection, added: Sequence[EntryRow]) -> None:
     """New entries, under the numbers they bring."""
-    if added:
-        c.execute(sa.insert(p.denylist_entries), [msgspec.structs.asdict(row) for row in added])
+    if not added:
+        return
+    # Ten thousand at once: the statement as the driver has it, and the rows as they are.
+    statement = sa.insert(p.denylist_entries).compile(
+        dialect=c.dialect, column_keys=[column.name for column in p.denylist_entries.columns]
+    )
+    names = statement.positiontup
+    if names is None:
+        c.exec_driver_sql(str(statement), [msgspec.structs.asdict(row) for row in added])
+    else:
+        read_all = attrgetter(*names)
+        c.exec_driver_sql(str(statement), [read_all(row) for row in added])
 
 
 def change_entries(c: sa.Connection, org_id: int, changed: Sequence[EntryRow]) -> None:
