@@ -89,11 +89,11 @@ def test_who_may_block_for_one_service_is_offered_no_more_and_loses_nothing_type
         may = ("appsec_protect_read", "appsec_protect_write", "rc_config_read", "rc_config_publish")
         pages = Pages(somebody(it, *may, services=frozenset({"cart"})))
 
-        page = await pages.get("/protect")
+        page = await pages.get("/protect/denylist")
         form = await pages.get("/protect/block")
         beyond = await pages.send("/protect/block", kind="ip", values="203.0.113.9", span="1h")
 
-        assert len(re.findall(r"<button type=\"submit\">Unblock", page)) == 1
+        assert len(re.findall(r"<button type=\"submit\"[^>]*>Unblock<", page)) == 1
         assert len(re.findall(r'href="/protect/block\?kind', page)) == 1
         assert re.search(r'name="service"[^>]* value="cart"', form)
         assert beyond.status_code == 422
