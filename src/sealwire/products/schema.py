@@ -30,9 +30,7 @@ TextCheck: TypeAlias = Callable[[str], str | None]
 RecordCheck: TypeAlias = Callable[[Mapping[str, object], str, "Report"], None]
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
-_PLAIN_IPV4 = re.compile(
-    r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!\Z)|\Z)){4}", re.ASCII
-)
+_PLAIN_IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!\Z)|\Z)){4}", re.ASCII)
 _SHOWN_CHARACTERS = 80
 
 

@@ -44,7 +44,7 @@ VARIABLES = {
     "long": "y" * 300 + "end",
     "many": list(range(150)),
     "when": date(2020, 1, 2),
-    "quoted": "it's \"so\"\n\t\\ ü",
+    "quoted": 'it\'s "so"\n\t\\ ü',
     "@return": {"ok": True},
     "@duration": 2.5,
 }
