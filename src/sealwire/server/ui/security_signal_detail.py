@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from markupsafe import Markup
 
 from sealwire.server.access import Principal
-from sealwire.server.security import triage
+from sealwire.server.security import signals, triage
 from sealwire.server.security.rule_book import Version
 from sealwire.server.security.rule_words import counts, span
 from sealwire.server.security.rules import Severity
@@ -366,8 +366,8 @@ def _listings(signal: Signal, principal: Principal) -> tuple[Listing, ...]:
     return tuple(found)
 
 
-def _cluster(signal: Signal, one: object, principal: Principal) -> Cluster:
-    header, network, agent, rows = one  # type: ignore[misc]  # a NamedTuple
+def _cluster(signal: Signal, one: signals.Cluster, principal: Principal) -> Cluster:
+    header, network, agent, rows = one
     asked = [
         term(facet, value)
         for facet, value in (
