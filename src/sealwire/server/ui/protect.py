@@ -239,17 +239,15 @@ def _next_step(one: Service, seen: Observed | None) -> Link | None:
     """What to do about a service now; None where nothing is to be done."""
     clients = "/fleet?" + urlencode({"q": f'service:"{one.service}"'})
     if one.failed:
-        return Link("See why its tracers could not", clients)
+        return Link("See why", clients)
     if not one.switchable and one.rule is None and not one.ready:
-        return Link("See which tracers can be switched", "/support")
+        return Link("Which can?", "/support")
     if one.on and one.acknowledged < one.on:
-        return Link("See who has not acknowledged", clients)
+        return Link("Who has not?", clients)
     if one.on and seen is None:
-        return Link(
-            "Send it a request: traces tell", "/security/traces" if has_page("/security/traces") else None
-        )
+        return Link("Send a request", "/security/traces" if has_page("/security/traces") else None)
     if seen is not None and one.service and has_page("/security/signals"):
-        return Link("Look at its signals", f"/security/signals?{urlencode({'service': one.service})}")
+        return Link("Signals", f"/security/signals?{urlencode({'service': one.service})}")
     return None
 
 
