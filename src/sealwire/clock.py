@@ -16,3 +16,9 @@ _OFFSET = timedelta(seconds=float(os.environ.get("SEALWIRE_CLOCK_OFFSET_S", "0")
 def utc_now() -> datetime:
     """The present moment, UTC, with zone."""
     return datetime.now(UTC) + _OFFSET
+
+
+def written(at_ms: int) -> str:
+    """A moment as it is written for programs: ISO 8601 in UTC, always with milliseconds."""
+    moment = datetime.fromtimestamp(at_ms // 1000, UTC).replace(tzinfo=None)
+    return f"{moment.isoformat()}.{at_ms % 1000:03d}Z"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -104,6 +105,27 @@ def test_a_test_call_arrives_signed_as_the_specification_says(tmp_path: Path) ->
                 Webhook(secret).verify(body + b" ", headers)
             with pytest.raises(WebhookVerificationError):
                 Webhook("whsec_" + base64.b64encode(bytes(32)).decode()).verify(body, headers)
+
+    run(tmp_path, case, **LOOPBACK)
+
+
+def test_times_are_written_as_everywhere_else_in_the_api(tmp_path: Path) -> None:
+    async def case(it: Console) -> None:
+        with receiver() as chat:
+            webhook_id, _ = await made(it, chat.url)
+            await it.post(f"/webhooks/{webhook_id}/test", status=200)
+            (body,) = chat.bodies()
+            (webhook,) = (await it.get("/webhooks"))["webhooks"]
+            director = (await it.get("/roots"))["repositories"]["director"]
+
+            times = [
+                body["timestamp"], webhook["created_at"], webhook["last_call"]["delivered_at"],
+                director["expires"], *(role["signed_at"] for role in director["roles"]),
+                *(role["expires"] for role in director["roles"]),
+            ]  # fmt: skip
+            assert len(times) > 8
+            for at in times:
+                assert at is None or re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", at), times
 
     run(tmp_path, case, **LOOPBACK)
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final
 
+from sealwire.clock import written
 from sealwire.server.security.rules import Severity
 from sealwire.server.security.signals import ELSEWHERE, Signal
 from sealwire.server.store.webhooks import WebhookRow
@@ -137,4 +137,4 @@ def _data(signal: Signal) -> dict[str, Any]:
 
 
 def _time(at_s: float) -> str:
-    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return written(round(at_s * 1000))

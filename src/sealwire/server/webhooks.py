@@ -39,6 +39,7 @@ import orjson
 import structlog
 
 from sealwire import __version__
+from sealwire.clock import written
 from sealwire.errors import ConflictError, InvalidChangeError, NotFoundError, Problem, SealwireError
 from sealwire.server import signal_news
 from sealwire.server.fleet.concerns import TITLES, Concern, concerns
@@ -421,7 +422,7 @@ class Webhooks:
             {
                 "type": event,
                 "state": state,
-                "timestamp": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+                "timestamp": written(time.time_ns() // 1_000_000),
                 # What chat systems show of a call.
                 "text": f"{words}{title}. {detail}",
                 "data": {

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any, TypedDict
 
 import msgspec
 import orjson
 
+from sealwire.clock import written
 from sealwire.errors import Problem
 from sealwire.server.fleet.explain import FileState
 from sealwire.server.fleet.uptake import NOBODY, Uptake
@@ -99,8 +99,7 @@ class Rule(TypedDict):
 
 def time(at_ms: int) -> str:
     """ISO 8601 in UTC, milliseconds."""
-    moment = datetime.fromtimestamp(at_ms / 1000, UTC).replace(tzinfo=None)
-    return moment.isoformat(timespec="milliseconds") + "Z"
+    return written(at_ms)
 
 
 def time_or_none(at_ms: int | None) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypedDict
 
 from litestar import get, post
@@ -14,6 +14,7 @@ from sealwire.errors import NotFoundError
 from sealwire.server import install, standing
 from sealwire.server.access import Principal
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
+from sealwire.server.api.shapes import time
 from sealwire.server.control_plane import ControlPlane
 from sealwire.server.standing import Repository, Role
 from sealwire.server.tenant import Tenant
@@ -171,9 +172,7 @@ def _role(role: Role) -> TrustedRole:
 
 
 def _time(at: datetime | None) -> str | None:
-    if at is None:
-        return None
-    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return None if at is None else time(round(at.timestamp() * 1000))
 
 
 HANDLERS: list[ControllerRouterHandler] = [list_roots, renew_root]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from typing import TypedDict
 
 import msgspec
@@ -11,6 +10,7 @@ from litestar import delete, get, patch, post
 from litestar.params import FromPath, JSONBody
 
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
+from sealwire.server.api.shapes import time, time_or_none
 from sealwire.server.store.webhooks import CallRow, WebhookRow
 from sealwire.server.webhooks import EVENTS
 
@@ -187,7 +187,7 @@ def _webhook(row: WebhookRow, last: CallRow | None) -> Webhook:
         "events": list(row.events),
         "least_severity": row.least_severity or "info",
         "enabled": row.enabled,
-        "created_at": _time(row.created_ms),
+        "created_at": time(row.created_ms),
         "created_by": row.created_by,
         "last_call": None if last is None else _call(last),
     }
@@ -198,22 +198,14 @@ def _call(call: CallRow) -> Call:
         "id": call.id,
         "event": call.event,
         "subject": call.subject,
-        "created_at": _time(call.created_ms),
+        "created_at": time(call.created_ms),
         "attempts": call.attempts,
-        "next_at": _time_or_none(call.next_ms),
-        "delivered_at": _time_or_none(call.delivered_ms),
+        "next_at": time_or_none(call.next_ms),
+        "delivered_at": time_or_none(call.delivered_ms),
         "status": call.status,
         "error": call.error,
         "body": call.body.decode(),
     }
-
-
-def _time_or_none(at_ms: int | None) -> str | None:
-    return None if at_ms is None else _time(at_ms)
-
-
-def _time(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 HANDLERS = [

@@ -14,8 +14,8 @@ import csv
 import io
 import json
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
 
+from sealwire.clock import written
 from sealwire.server.store import audit as store
 from sealwire.server.store import rows, write
 from sealwire.server.store.database import Database
@@ -97,10 +97,9 @@ def _line(document: object) -> bytes:
 
 
 def _cells(row: rows.AuditRow) -> Sequence[str]:
-    at = datetime.fromtimestamp(row.at_ms / 1000, UTC).replace(tzinfo=None)
     said = row.context
     return [
-        str(row.id), at.isoformat(timespec="milliseconds") + "Z", row.actor, said.get("actor_type", ""),
+        str(row.id), written(row.at_ms), row.actor, said.get("actor_type", ""),
         said.get("actor_id", ""), row.action, row.subject, row.summary, said.get("address", ""),
         said.get("user_agent", ""), said.get("request_id", ""), said.get("method", ""), said.get("path", ""),
         json.dumps(row.detail, ensure_ascii=False, sort_keys=True), row.prev_sha256 or "", row.sha256 or "",
