@@ -18,6 +18,7 @@ import structlog
 from sealwire.errors import SealwireError
 from sealwire.server.store import read, rows, write
 from sealwire.server.store.database import Database
+from sealwire.server.write_behind import keep_written
 from sealwire.wire import remoteconfig_pb2 as pb
 
 if TYPE_CHECKING:
@@ -168,17 +169,7 @@ class Observer:
 
     async def run(self) -> None:
         """Write behind until cancelled; the rest is written on the way out."""
-        try:
-            while True:
-                await asyncio.sleep(FLUSH_EVERY_S)
-                try:
-                    await self.flush()
-                except SealwireError as error:
-                    log.warning("reports not written yet", code=error.code, detail=error.detail)
-                except Exception:
-                    log.exception("reports dropped")
-        finally:
-            await self.flush()
+        await keep_written(self.flush, every_s=FLUSH_EVERY_S, what="reports")
 
     async def flush(self) -> None:
         """Write what is queued; who reads the tables calls this first."""

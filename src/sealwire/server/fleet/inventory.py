@@ -18,20 +18,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
 
 from sealwire.errors import OversizeError, SealwireError, UnavailableError
 from sealwire.server.observe import storable
 from sealwire.server.store import inventory as store
 from sealwire.server.store.database import Database
 from sealwire.server.store.inventory import InventoryRow, RuntimeRow
+from sealwire.server.write_behind import keep_written
 from sealwire.wire import inventory as wire
 from sealwire.wire import remoteconfig_pb2 as pb
 
 if TYPE_CHECKING:
     from sealwire.server.distribute import Session
-
-log = structlog.get_logger()
 
 FLUSH_EVERY_S = 1.0
 POSTS_AT_ONCE = 12
@@ -241,17 +239,7 @@ class Inventories:
 
     async def run(self) -> None:
         """Write behind until cancelled; the rest is written on the way out."""
-        try:
-            while True:
-                await asyncio.sleep(FLUSH_EVERY_S)
-                try:
-                    await self.flush()
-                except SealwireError as error:
-                    log.warning("inventories not written yet", code=error.code, detail=error.detail)
-                except Exception:
-                    log.exception("inventories dropped")
-        finally:
-            await self.flush()
+        await keep_written(self.flush, every_s=FLUSH_EVERY_S, what="inventories")
 
     async def flush(self) -> None:
         """Write what is queued."""

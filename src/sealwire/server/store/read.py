@@ -235,20 +235,22 @@ def application_keys(c: sa.Connection, org_id: int | None = None) -> list[rows.A
 def agents(c: sa.Connection, org_id: int) -> list[rows.AgentRow]:
     """Agents of an organisation."""
     result = c.execute(sa.select(t.agents).where(t.agents.c.org_id == org_id).order_by(t.agents.c.hostname))
-    return [
-        rows.AgentRow(
-            agent_id=row.agent_id,
-            hostname=row.hostname,
-            version=row.version,
-            tags=tuple(json.loads(row.tags)),
-            first_seen_ms=row.first_seen_ms,
-            last_seen_ms=row.last_seen_ms,
-            error=row.error,
-            director_version=row.director_version,
-            api_key_id=row.api_key_id,
-        )
-        for row in result
-    ]
+    return [agent(row) for row in result]
+
+
+def agent(row: sa.Row[Any]) -> rows.AgentRow:
+    """An agent out of a row that has the columns of the table of agents, and perhaps more."""
+    return rows.AgentRow(
+        agent_id=row.agent_id,
+        hostname=row.hostname,
+        version=row.version,
+        tags=tuple(json.loads(row.tags)),
+        first_seen_ms=row.first_seen_ms,
+        last_seen_ms=row.last_seen_ms,
+        error=row.error,
+        director_version=row.director_version,
+        api_key_id=row.api_key_id,
+    )
 
 
 def clients(c: sa.Connection, org_id: int, *, since_ms: int = 0) -> list[rows.ClientRow]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from sealwire.errors import ConflictError, NotFoundError
-from sealwire.server.store import rows
+from sealwire.server.store import read, rows
 from sealwire.server.store import tables as t
 
 
@@ -178,20 +178,4 @@ def holdings(c: sa.Connection, org_id: int) -> list[Holding]:
         .where(a.org_id == org_id)
         .order_by(a.hostname)
     )
-    return [
-        Holding(
-            rows.AgentRow(
-                agent_id=row.agent_id,
-                hostname=row.hostname,
-                version=row.version,
-                tags=tuple(json.loads(row.tags)),
-                first_seen_ms=row.first_seen_ms,
-                last_seen_ms=row.last_seen_ms,
-                error=row.error,
-                director_version=row.director_version,
-                api_key_id=row.api_key_id,
-            ),
-            row.view_key,
-        )
-        for row in c.execute(query)
-    ]
+    return [Holding(read.agent(row), row.view_key) for row in c.execute(query)]
