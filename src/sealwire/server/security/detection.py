@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import time
 from collections import Counter, deque
@@ -59,8 +60,11 @@ TICK_EVERY_S: Final = 10.0
 AT_ONCE_S: Final = 0.004  # longest that the event loop is held
 RETRY_S: Final = 1.0
 MAX_RUNS: Final = 5_000  # of agents, whose batches are remembered
+# What one span, visit or sighting may stand for. Attack: counts whose sums nothing can write down.
+MAX_COUNT: Final = 1_000_000
 MAX_REPLAYED: Final = 50_000
 MAX_TRIED: Final = 200_000
+MAX_TRYING: Final = 4  # rules at once, one at work and the others in line
 MAX_SIGNALS: Final = 100_000
 SIGNALS_RETAIN_S: Final = 450 * 86_400
 DROP_AT_ONCE: Final = 5_000
@@ -158,6 +162,8 @@ class Detection:
         self._queued_spans = self._queued_bytes = 0
         self._work = asyncio.Event()
         self._lock = asyncio.Lock()
+        self._trying = asyncio.Lock()
+        self._tried = 0
         self._sampler = Sampler()
         self._unwritten = _Unwritten()
         self._runs: dict[str, _Held] = {}
@@ -181,6 +187,7 @@ class Detection:
             for key, packed in store.memories(c, self._org_id, "batch").items():
                 self._runs[key] = _Held(Run(packed))
             window = max((rule.window_s for rule in rules if rule.enabled), default=0)
+            self._rules = _versions(rules)
             engine = Engine(rules)
             engine.restore(signals, dict(each for packed in pasts.values() for each in _past(packed)))
             known = {signal.id for signal in engine.open_signals()}
@@ -340,10 +347,23 @@ class Detection:
 
     async def tick(self) -> None:
         """The same, and what the passing of time alone brings about."""
+        await self._follow_rules()
         async with self._lock:
             await self._read_queue()
             self._tick()
             await self._write()
+
+    async def _follow_rules(self) -> None:
+        """Go by what another control plane on this database made of the rules."""
+
+        def load() -> list[Rule]:
+            with self._database.read() as c:
+                return rule_book.load(c, self._org_id)
+
+        before = self._rules
+        found = await asyncio.to_thread(load)
+        if self._rules is before and _versions(found) != before:  # nor were they changed here meanwhile
+            self.set_rules(found)
 
     async def _read_queue(self) -> None:
         self._work.clear()
@@ -377,10 +397,12 @@ class Detection:
                 began = time.perf_counter()
         for watched in item.watched:
             at_ms = max(0, watched.at_ms - int(item.ahead_s * 1000))
-            self._sightings.note(msgspec.structs.replace(watched, at_ms=at_ms), now_ms=int(now * 1000))
+            watched = msgspec.structs.replace(watched, at_ms=at_ms, count=min(watched.count, MAX_COUNT))
+            self._sightings.note(watched, now_ms=int(now * 1000))
 
     def _take_span(self, seen: Seen, item: _Item, now: float, found: Counter[Visit]) -> None:
         seen_at = seen.seen_ms / 1000
+        count = min(seen.count, MAX_COUNT)
         row = security_trace(
             seen.span, seen_at=seen_at, host=item.host, lang=seen.lang, tracer_version=seen.tracer_version
         )
@@ -393,22 +415,22 @@ class Detection:
             row = msgspec.structs.replace(row, ts=ts, skewed=row.skewed or is_off or item.ahead_s != 0)
         if self.is_listed(row.actor_ip):
             row = msgspec.structs.replace(row, listed=True)
-        found[Visit(row.service, row.env, row.actor_ip, row.target, str(row.status))] += seen.count
+        found[Visit(row.service, row.env, row.actor_ip, row.target, str(row.status))] += count
         duplicates = self._engine.counters.duplicates
-        changes = self._engine.insert(row, now=now, count=seen.count)
+        changes = self._engine.insert(row, now=now, count=count)
         if self._engine.counters.duplicates > duplicates:
-            self._counts["duplicates"] += seen.count
+            self._counts["duplicates"] += count
             return
-        self._counts["taken"] += seen.count
+        self._counts["taken"] += count
         self._counts["skewed"] += row.skewed
         self._unwritten.changes += changes
         if _is_healthy(row):
-            self.traffic.note(row.actor_ip, row.service, at_ms=int(row.ts * 1000), count=seen.count)
-        if self._sampler.keep(row, seen.count):
+            self.traffic.note(row.actor_ip, row.service, at_ms=int(row.ts * 1000), count=count)
+        if self._sampler.keep(row, count):
             self._unwritten.rows.append(store.Stored(row, stacks=seen.span.stacks))
         for listener in self.listeners:
             try:
-                listener(row, seen.count)
+                listener(row, count)
             except Exception:
                 self._note_failure("listener of rows")
 
@@ -417,7 +439,7 @@ class Detection:
         at = min(visit.at_ms / 1000 - item.ahead_s, now)
         asked = Visit(visit.service, visit.env, visit.ip, visit.target, visit.status)
         row = visit_row(asked, ts=at, host=item.host)
-        count = visit.count - found.pop(
+        count = min(visit.count, MAX_COUNT) - found.pop(
             Visit(row.service, row.env, row.actor_ip, row.target, str(row.status)), 0
         )
         if count <= 0:
@@ -465,7 +487,14 @@ class Detection:
                 work.memories.setdefault("batch", {})[receipt.run] = held.run.packed()
         signals = await self._packed(work.signals.values())
         try:
-            put = await asyncio.to_thread(self._put, work, signals)
+            try:
+                put = await asyncio.to_thread(self._put, work, signals)
+            except UnavailableError:
+                raise
+            except Exception:
+                # Attack: a row that no database takes, so that the others of its time are lost with it.
+                log.exception("security data is written one by one")
+                put = await asyncio.to_thread(self._put_each, work, signals)
         except UnavailableError:
             self._unwritten = work  # nobody else writes here: this holds the lock
             raise
@@ -493,12 +522,42 @@ class Detection:
                 store.put_memories(c, self._org_id, kind, documents, now_ms=now_ms)
         return put
 
+    def _put_each(self, work: _Unwritten, signals: Sequence[dict[str, object]]) -> int:
+        """The same, without what cannot be written."""
+        now_ms = int(self._clock() * 1000)
+        written = 0
+        with self._database.write() as c:
+
+            def tried(put: Callable[[], int | None]) -> int:
+                try:
+                    with c.begin_nested():
+                        return put() or 0
+                except UnavailableError:
+                    raise
+                except Exception:
+                    self._counts["failed"] += 1
+                    return 0
+
+            for row in work.rows:
+                written += tried(functools.partial(store.put_traces, c, self._org_id, [row]))
+            for counted in work.counted.values():
+                tried(functools.partial(store.put_counted, c, self._org_id, [counted]))
+            for signal in signals:
+                tried(functools.partial(store.put_packed_signals, c, [signal]))
+            for kind, documents in work.memories.items():
+                tried(functools.partial(store.put_memories, c, self._org_id, kind, documents, now_ms=now_ms))
+        return written
+
     async def _packed(self, signals: Iterable[Signal]) -> list[dict[str, object]]:
         """Signals as they are now: they go on to grow while a thread writes."""
         packed = []
         began = time.perf_counter()
         for signal in signals:
-            packed.append(store.packed_signal(self._org_id, signal))
+            try:
+                packed.append(store.packed_signal(self._org_id, signal))
+            except Exception:  # of one: the others are written
+                self._counts["failed"] += 1
+                log.exception("signal not written", signal=signal.id)
             if time.perf_counter() - began > AT_ONCE_S:
                 await asyncio.sleep(0)
                 began = time.perf_counter()
@@ -607,15 +666,28 @@ class Detection:
 
     def set_rules(self, rules: Iterable[Rule]) -> None:
         """Detect by these from now on; what is counted for those that did not change stays."""
-        self._engine.set_rules(rules)
+        listed = list(rules)
+        self._rules = _versions(listed)
+        self._engine.set_rules(listed)
         self._work.set()
 
     async def try_rule(self, rule: Rule, *, hours: float) -> list[Signal]:
         """What a rule would have found in the rows that are kept; nothing is written, nobody told.
 
         Requests that were only counted are not kept, so a rule over all requests sees attacks only.
+
+        Raises:
+            TooOftenError: Too many are being tried.
         """
-        return await asyncio.to_thread(self._try, rule, hours)
+        # Attack: rules tried side by side until no thread is left to answer agents.
+        if self._tried >= MAX_TRYING:
+            raise TooOftenError("Other rules are being tried just now.", retry_after_s=10)
+        self._tried += 1
+        try:
+            async with self._trying:
+                return await asyncio.to_thread(self._try, rule, hours)
+        finally:
+            self._tried -= 1
 
     def _try(self, rule: Rule, hours: float) -> list[Signal]:
         engine = Engine([dataclasses.replace(rule, enabled=True)])
@@ -641,6 +713,10 @@ def _is_healthy(row: SecurityTrace) -> bool:
     return not row.blocked and all(
         each.startswith("business_logic.") and not each.endswith(".failure") for each in row.activities
     )
+
+
+def _versions(rules: Iterable[Rule]) -> list[tuple[str, int, bool]]:
+    return [(rule.id, rule.version, rule.enabled) for rule in rules]
 
 
 def _past(packed: bytes) -> list[tuple[_Key, Past]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -415,6 +416,7 @@ def test_what_the_database_will_never_take_does_not_come_again_and_again(
                 raise ValueError("no such number")
 
             patched.setattr(Detection, "_put", refuses)
+            patched.setattr(Detection, "_put_each", refuses)
             done = it.detection.take(batch(1, attacks(1, 1, at=NOW), at=NOW), key_id="k1")
             with pytest.raises(ValueError, match="no such number"):
                 await it.detection.flush()
@@ -565,3 +567,94 @@ def test_two_control_planes_on_one_database_keep_each_trace_once(postgres_dsn: s
         asyncio.run(whole())
     finally:
         shared.close()
+
+
+def test_counts_beyond_all_measure_blind_nobody(database: Database, clock: Clock) -> None:
+    """One batch whose counts add up to more than a database holds used to end detection for good."""
+
+    async def case(it: Stage) -> None:
+        for number in (1, 2):
+            many = [
+                Seen(each, int(NOW * 1000), count=2**53 - 1)
+                for each in attacks(number * 2_000, 1_500, at=NOW)
+            ]
+            seen = Watched("shop", "prod", "1", "r1", "1", "1", 2**53 - 1, int(NOW * 1000))
+            done = it.detection.take(batch(number, many, at=NOW, watched=[seen] * 500), key_id="k1")
+            await it.detection.tick()
+            await done
+
+        await it.take(batch(3, attacks(1, 1, at=NOW, ip="203.0.113.5"), at=NOW))
+
+        assert len(it.rows("@http.client_ip:203.0.113.5")) == 1
+        assert it.tally().requests == 3_000 * module.MAX_COUNT + 1
+        assert it.signals()
+
+    play(database, clock, case)
+
+
+def test_a_row_that_no_database_takes_costs_no_other_row(
+    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_traces = store.put_traces
+
+    def put(c: Any, org_id: int, found: Any) -> int:
+        rows = list(found)
+        if any(one.row.actor_ip == "203.0.113.66" for one in rows):
+            raise ValueError("no database takes this")
+        return put_traces(c, org_id, rows)
+
+    monkeypatch.setattr(store, "put_traces", put)
+
+    async def case(it: Stage) -> None:
+        await it.take(
+            batch(1, attacks(1, 10, at=NOW), at=NOW),
+            batch(2, attacks(50, 1, at=NOW, ip="203.0.113.66"), at=NOW, agent="a2"),
+        )
+
+        assert len(it.rows()) == 10
+        assert it.detection.counters()["failed"] == 1
+        assert it.signals()
+
+    play(database, clock, case)
+
+
+def test_rules_that_are_tried_wait_for_each_other_and_not_without_end(
+    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def case(it: Stage) -> None:
+        at_work = most = 0
+        go = threading.Event()
+
+        def slow(rule: Any, hours: float) -> list[Any]:
+            nonlocal at_work, most
+            at_work += 1
+            most = max(most, at_work)
+            go.wait(30)
+            at_work -= 1
+            return []
+
+        monkeypatch.setattr(it.detection, "_try", slow)
+        rule: Any = None  # nothing looks at it
+        tries = [asyncio.create_task(it.detection.try_rule(rule, hours=1)) for _ in range(6)]
+        await asyncio.wait(tries, return_when=asyncio.FIRST_COMPLETED)
+        go.set()
+        found = await asyncio.gather(*tries, return_exceptions=True)
+
+        assert most == 1
+        assert sum(isinstance(one, TooOftenError) for one in found) == 6 - module.MAX_TRYING
+
+    play(database, clock, case)
+
+
+def test_a_rule_that_was_changed_elsewhere_is_gone_by(database: Database, clock: Clock) -> None:
+    async def case(it: Stage) -> None:
+        with database.write() as c:
+            for rule_id in BUILTIN:
+                off = {**BUILTIN[rule_id], "isEnabled": False}
+                store.put_rule(c, 1, store.RuleRow(rule_id, 1, off, True, "eve", 1, ""))
+        await it.detection.tick()
+
+        await it.take(batch(1, attacks(1, 50, at=NOW), at=NOW))
+        assert not it.signals()
+
+    play(database, clock, case)
