@@ -33,6 +33,7 @@ from sealwire.errors import SealwireError, SettingsError
 from sealwire.server import access, audit, backup, settings
 from sealwire.server.api import admin, fast_lane, openapi, problems, requests
 from sealwire.server.api.inventory import InventoryApi
+from sealwire.server.api.proxies import Proxies, behind
 from sealwire.server.api.remote_config import MachineApi, Receive, Scope, Send
 from sealwire.server.api.security_intake import SecurityApi
 from sealwire.server.control_plane import ControlPlane
@@ -94,7 +95,7 @@ def build(plane: ControlPlane) -> tuple[Any, MachineApi]:
                 return
         await of_people(scope, receive, send)
 
-    return application, machine
+    return behind(application, Proxies(plane.settings.trusted_proxies)), machine
 
 
 async def serve(plane: ControlPlane) -> None:
@@ -113,6 +114,7 @@ async def serve(plane: ControlPlane) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # ``proxies`` reads them
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=2,
         h11_max_incomplete_event_size=65536,

@@ -6,6 +6,7 @@ environment, the command line. An unknown key in the file is an error that names
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import ipaddress
 import os
@@ -22,6 +23,7 @@ from sealwire.errors import SettingsError
 
 MIN_LIFETIME_S = 3600
 MAX_LIFETIME_S = 14 * 86400
+LOOPBACK = ("127.0.0.0/8", "::1/128")
 _EVERYWHERE = ("0.0.0.0", "::")
 
 
@@ -49,6 +51,8 @@ class ServerSettings:
         public_url: How agents and people reach this server; empty means from ``listen`` and ``port``.
         webhook_networks: Networks besides public addresses that webhooks may call, such as 10.0.0.0/8.
         own_networks: Networks of one's own, such as proxies and offices: blocking them is asked about first.
+        trusted_proxies: Networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, such as
+            10.0.0.5/32: the last address in it that is none of theirs is who asks. ``none`` believes nobody.
         ddwaf_library: A libddwaf 2 to try rules with; empty: the one in an installed ddtrace, if any.
         log_level: debug, info, warning, error.
         oidc_issuer: A provider of OpenID Connect people may sign in with, as its URL; empty: none.
@@ -81,6 +85,7 @@ class ServerSettings:
     public_url: str = ""
     webhook_networks: tuple[str, ...] = ()
     own_networks: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = LOOPBACK
     ddwaf_library: str = ""
     log_level: str = "info"
     oidc_issuer: str = ""
@@ -115,6 +120,12 @@ class ServerSettings:
     def resign_after(self) -> timedelta:
         """Age at which signed documents are renewed: a day, or a tenth of a shorter lifetime."""
         return timedelta(seconds=min(86400, self.timestamp_lifetime_s / 10))
+
+    @property
+    def networks_of_ours(self) -> tuple[str, ...]:
+        """Networks that the settings name as one's own: proxies elsewhere are among them."""
+        elsewhere = (text for text in self.trusted_proxies if not ipaddress.ip_network(text).is_loopback)
+        return tuple(dict.fromkeys([*self.own_networks, *elsewhere]))
 
     @property
     def certificate_names(self) -> tuple[str, ...]:
@@ -209,6 +220,8 @@ def _coerce(key: str, default: object, value: object) -> object:
             raise SettingsError(f"{key} takes a whole number, not {value!r}.") from error
     if isinstance(default, tuple):
         parts = value if isinstance(value, list | tuple) else str(value).split(",")
+        if key == "trusted_proxies" and [str(part).strip() for part in parts] == ["none"]:
+            return ()
         return tuple(str(part).strip() for part in parts if str(part).strip())
     return str(value)
 
@@ -239,6 +252,7 @@ def _check(settings: ServerSettings) -> None:
                 ipaddress.ip_network(network)
             except ValueError as error:
                 raise SettingsError(f"{name} takes networks such as 10.0.0.0/8, not {network!r}.") from error
+    _check_proxies(settings)
     try:
         ipaddress.ip_address(settings.listen)
     except ValueError as error:
@@ -246,6 +260,28 @@ def _check(settings: ServerSettings) -> None:
     if settings.log_level not in ("debug", "info", "warning", "error"):
         raise SettingsError("log_level is one of debug, info, warning, error.")
     _check_oidc(settings)
+
+
+def _check_proxies(settings: ServerSettings) -> None:
+    for text in settings.trusted_proxies:
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError:
+            raise SettingsError(_no_proxies(text)) from None
+        if network.prefixlen == 0:
+            raise SettingsError(
+                f"trusted_proxies must not have {text}: anybody could then say to be anybody else. "
+                "Name the networks of your proxies."
+            )
+        if isinstance(network, ipaddress.IPv6Network) and network.network_address.ipv4_mapped is not None:
+            raise SettingsError(f"trusted_proxies takes IPv4 networks as such, 10.0.0.0/8, not {text}.")
+
+
+def _no_proxies(text: str) -> str:
+    says = f"trusted_proxies takes addresses and networks such as 10.0.0.5 or 10.0.0.0/8, not {text!r}."
+    with contextlib.suppress(ValueError):
+        says += f" Did you mean {ipaddress.ip_network(text, strict=False)}?"
+    return says
 
 
 def _check_oidc(settings: ServerSettings) -> None:

@@ -22,6 +22,7 @@ from sealwire.server.observe import Observer
 from sealwire.server.protect.denylists import Denylists
 from sealwire.server.publish import Publisher
 from sealwire.server.reconciler import Reconciler
+from sealwire.server.security.activity import Activity
 from sealwire.server.security.detection import Detection
 from sealwire.server.security.rule_book import RuleBook
 from sealwire.server.security.triage import Triage
@@ -78,12 +79,18 @@ class Tenant:
             max_rows=settings.security_max_traces,
             clock=lambda: clock().timestamp(),
         )
+        self.activity = Activity(
+            database,
+            organisation.org_id,
+            generation=lambda: self.detection.generation,
+            clock=lambda: clock().timestamp(),
+        )
         self.uptakes = Uptakes(self.distributor)
         self.triage = Triage(database, organisation.org_id)
         self.rule_book = RuleBook(database, organisation.org_id, self.detection.set_rules)
         self.webhooks = Webhooks(self, database, keyring, settings)
         self.detection.on_change.append(self.webhooks.note)
-        self.denylists = Denylists(self, database, clock, settings.own_networks)
+        self.denylists = Denylists(self, database, clock, settings.networks_of_ours)
         self.detection.listeners.append(self.denylists.hits.note)
         self._tasks: list[asyncio.Task[None]] = []
 
