@@ -13,10 +13,15 @@ import orjson
 import pytest
 
 from sealwire.clock import utc_now
-from sealwire.errors import NotPermittedError
+from sealwire.errors import InvalidChangeError, NotPermittedError
+from sealwire.server.access.permissions import BUILT_IN_ROLES, STANDARD, Grant, Principal
 from sealwire.server.protect.actions import Protect
 from sealwire.server.protect.denylist import Kind
 from sealwire.server.protect.denylists import Denylists
+from sealwire.server.protect.drafts import Drafts
+from sealwire.server.protect.feeds import Feeds
+from sealwire.server.protect.lines import parse
+from sealwire.server.protect.targets import key_of
 from sealwire.server.security.rows import SecurityTrace
 from sealwire.server.store import protect as store
 from sealwire.server.store import protect_tables, read
@@ -580,5 +585,157 @@ def test_who_may_not_write_rules_may_not_block_suspicious_addresses(tmp_path: Pa
             await doing.block(Kind.SUSPICIOUS, [value], until_s=None, target=Targeting())
 
         assert [one["kind"] for one in await listed(console)] == ["ip"]
+
+    run(tmp_path, case)
+
+
+# People who get in each other's way -------------------------------------------------------------------
+
+
+def restricted(console: Console) -> Principal:
+    """Somebody who may block for the service cart only."""
+    return Principal("ann", 1, (Grant(BUILT_IN_ROLES[STANDARD], services=frozenset({"cart"})),))
+
+
+def test_who_may_block_for_one_service_has_no_hand_in_lists_for_others(tmp_path: Path) -> None:
+    async def case(console: Console) -> None:
+        everywhere = await console.post("/protect/drafts", {"text": "203.0.113.7"})
+        tenant = console.plane.tenants[1]
+        drafts = Drafts(console.plane, tenant, restricted(console))
+        with pytest.raises(NotPermittedError):
+            await drafts.discard(everywhere["id"])
+        with pytest.raises(NotPermittedError):
+            await drafts.change(
+                everywhere["id"], {"target": Targeting(service=("cart",)), "text": "203.0.113.8"}
+            )
+        assert (await console.get(f"/protect/drafts/{everywhere['id']}"))["good"] == 1
+
+        await feed(console, "bad", "203.0.113.1\n")
+        parsed = parse("203.0.113.2", Kind.IP, now_s=0)
+        with pytest.raises(NotPermittedError):
+            await Feeds(console.plane, tenant, restricted(console)).put(
+                "bad", parsed, target=Targeting(service=("cart",))
+            )
+        assert await file_of(console) == {"203.0.113.1": None}
+
+        await block(console, "203.0.113.9", service=["cart"])
+        ids = [one["id"] for one in await listed(console)]
+        with pytest.raises(NotPermittedError):
+            await Protect(console.plane, tenant, restricted(console)).unblock_rows(ids)
+        assert await file_of(console, service=["cart"]) == {"203.0.113.9": None}
+
+    run(tmp_path, case)
+
+
+def test_a_draft_that_somebody_exchanged_is_not_blocked_unseen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def case(console: Console) -> None:
+        draft = await console.post("/protect/drafts", {"text": "203.0.113.7\nnonsense"})
+        path = f"/protect/drafts/{draft['id']}"
+        parsing = Drafts._parse
+
+        def exchanged(self: Drafts, row: Any) -> Any:
+            """Somebody else mends a line while this one is blocked."""
+            found = parsing(self, row)
+            with console.plane.database.write() as c:
+                store.put_draft(
+                    c, row._replace(text="203.0.113.7\n203.0.113.8", changed_ms=row.changed_ms + 1)
+                )
+            return found
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Drafts, "_parse", exchanged)
+            assert (await console.ask("POST", f"{path}/block", {})).status_code == 409
+        assert await file_of(console) == {}
+        assert (await console.get(path))["good"] == 2
+        await console.post(f"{path}/block", {}, status=200)
+        assert await file_of(console) == {"203.0.113.7": None, "203.0.113.8": None}
+
+    run(tmp_path, case)
+
+
+def test_many_at_once_cut_nobodys_block_short(tmp_path: Path) -> None:
+    async def case(console: Console) -> None:
+        await block(console, "203.0.113.7")
+
+        done = await block(console, "203.0.113.7", "203.0.113.8", for_s=900, source="signal:ab12")
+
+        assert "stays_longer" in [note["kind"] for note in done["notes"]]
+        file = await file_of(console)
+        assert file["203.0.113.7"] is None
+        assert file["203.0.113.8"] is not None
+        draft = await console.post("/protect/drafts", {"text": "203.0.113.7", "for_s": 900})
+        assert (draft["extended"], draft["already"]) == (0, 1)
+        await console.post(f"/protect/drafts/{draft['id']}/block", {}, status=200)
+        assert (await file_of(console))["203.0.113.7"] is None
+        await block(console, "203.0.113.7", for_s=900)  # by hand, and this one alone
+        assert (await file_of(console))["203.0.113.7"] is not None
+
+    run(tmp_path, case)
+
+
+def test_a_feed_whose_move_fails_blocks_as_before(tmp_path: Path) -> None:
+    async def case(console: Console) -> None:
+        await feed(console, "bad", "203.0.113.1\n203.0.113.2\n")
+        many = [f"198.{number // 250}.{number % 250}.7" for number in range(10_000)]
+        draft = await console.post("/protect/drafts", {"text": "\n".join(many), "service": ["cart"]})
+        await console.post(f"/protect/drafts/{draft['id']}/block", {}, status=200)
+
+        moved = await feed(console, "bad", "203.0.113.1\n", "?service=cart")
+        assert moved.status_code == 422
+
+        assert await file_of(console) == {"203.0.113.1": None, "203.0.113.2": None}
+
+    run(tmp_path, case)
+
+
+def test_what_a_cut_short_move_of_a_feed_left_behind_ends_with_the_next_list(tmp_path: Path) -> None:
+    async def case(console: Console) -> None:
+        await feed(console, "bad", "203.0.113.1\n")
+        with console.plane.database.write() as c:  # as after a crash between the two targets
+            (row,) = store.feeds(c, 1)
+            cart = Targeting(service=("cart",))
+            store.put_feed(c, row._replace(target_key=key_of(cart), target=store.target_json(cart.to_dict())))
+
+        await feed(console, "bad", "203.0.113.1\n")
+
+        assert await file_of(console) == {}
+        assert await file_of(console, service=["cart"]) == {"203.0.113.1": None}
+
+    run(tmp_path, case)
+
+
+def test_a_list_retired_by_hand_leaves_nobody_behind_who_is_blocked_again_later(tmp_path: Path) -> None:
+    async def case(console: Console) -> None:
+        await block(console, "203.0.113.0/24", "203.0.113.7")
+        (config,) = (await console.get("/configs?product=ASM_DATA"))["configs"]
+        await console.ask("DELETE", f"/configs/{config['id']}?expected_revision={config['revision']}")
+
+        assert await listed(console) == []
+        await block(console, "198.51.100.1")
+        assert await file_of(console) == {"198.51.100.1": None}
+
+    run(tmp_path, case)
+
+
+def test_one_list_that_cannot_be_written_does_not_keep_those_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def case(console: Console) -> None:
+        await block(console, "203.0.113.7", for_s=60)
+        await block(console, "203.0.113.8", for_s=60, service=["cart"])
+        await block(console, "203.0.113.9", for_s=60, service=["shop"])
+        apply = Denylists.apply
+
+        async def refused(self: Denylists, principal: Any, target: Targeting, decide: Any) -> Any:
+            if target.service != ("shop",):
+                return await apply(self, principal, target, decide)
+            raise InvalidChangeError("this one cannot be written")
+
+        monkeypatch.setattr(Denylists, "apply", refused)
+        later(console, seconds=61)
+
+        assert await denylists(console).lapse() == 2
 
     run(tmp_path, case)

@@ -101,7 +101,7 @@ class Draft(TypedDict):
 
     Attributes:
         lines: Of the list, good ones and bad ones, without those that say nothing.
-        new, extended, already: Not there yet, would last otherwise, there as they are.
+        new, extended, already: Not there yet, would last longer, last as long or longer already.
         covered: A wider network blocks them for as long.
         dangerous: How many may hurt; risks names the first of them.
         problems: The first lines that are none; bad is how many there are.

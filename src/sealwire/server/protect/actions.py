@@ -22,8 +22,9 @@ import msgspec
 import orjson
 
 from sealwire.errors import ConflictError, InvalidChangeError, NotFoundError, Problem
+from sealwire.products import PRODUCTS
 from sealwire.server.access import Principal
-from sealwire.server.authoring.editing import Editor
+from sealwire.server.authoring.editing import PUBLISH, Editor
 from sealwire.server.control_plane import ControlPlane
 from sealwire.server.protect import denylist
 from sealwire.server.protect.denylist import Checked, Kind, Surroundings, Traffic, some
@@ -72,7 +73,7 @@ class Note:
 
     Attributes:
         kind: ``stays``, ``counts_as_much``, ``wider_remains``, ``covered``, ``not_blocked``,
-            ``still_blocked`` or ``nothing_enforces``.
+            ``stays_longer``, ``still_blocked`` or ``nothing_enforces``.
         config_id: The config it is about; empty when it is about none.
         value: The entry it is about; empty when it is about none, or one on no list of ours.
         targeting: Of that config.
@@ -220,6 +221,9 @@ class Protect:
     ) -> Outcome:
         """Refuse requests of these addresses or users, for ever or until a moment; again to extend it.
 
+        One that somebody names by hand lasts as they say then, be it shorter. Of several, or from a trace or
+        a signal, none that lasts longer already is cut short: nobody looked at each of them.
+
         Args:
             source: Where this comes from: ``""`` by hand, ``trace:<id>``, ``signal:<id>``.
 
@@ -230,8 +234,12 @@ class Protect:
         lines = [(one.value, until_s, "") for one in checked]
         self.require(until_s=until_s, reason=reason, source=source)
         written = await self._tenant.denylists.apply(
-            self._principal, target, self._blocking(kind, lines, target, reason=reason, source=source)
-        )
+            self._principal, target,
+            self._blocking(
+                kind, lines, target, reason=reason, source=source,
+                may_shorten=len(lines) == 1 and not source,
+            ),
+        )  # fmt: skip
         outcome = await self._blocked(written, kind, [one.value for one in checked], until_s, target)
         cautions = tuple(
             Note("healthy_traffic", one.cautions[0], value=one.value) for one in checked if one.cautions
@@ -248,7 +256,7 @@ class Protect:
         source: str,
         also: Callable[[Any], None] | None = None,
     ) -> Outcome:
-        """Refuse many at once, each with an end and perhaps a reason of its own.
+        """Refuse many at once, each with an end and perhaps a reason of its own; none is cut short.
 
         Args:
             lines: Value, until when in seconds (None is for ever), reason (empty: that of all).
@@ -291,6 +299,7 @@ class Protect:
         reason: str,
         source: str,
         also: Callable[[Any], None] | None = None,
+        may_shorten: bool = False,
     ) -> Callable[[Mapping[Key, EntryRow]], Edit]:
         by, now_ms = self._principal.user, int(self._now.timestamp() * 1000)
         org_id = self._tenant.organisation.org_id
@@ -319,6 +328,8 @@ class Protect:
                             now_ms=now_ms,
                         )
                     )
+                elif not may_shorten and _is_longer(known, until_ms):
+                    continue
                 elif known.until_ms != until_ms or why not in ("", known.reason):
                     edit.changed.append(
                         msgspec.structs.replace(
@@ -354,9 +365,18 @@ class Protect:
             if wider is not None and len(notes) < _FEW:
                 words = f"{value} is already blocked: {wider} is, for at least as long."
                 notes.append(Note("covered", words, value=wider))
+        asked = set(values)
+        touched = {(row.kind, row.value) for row in (*written.edit.added, *written.edit.changed)}
+        for row in self._tenant.denylists.of_target(key_of(target)):
+            if row.value in asked and row.kind == kind.word and not row.feed and len(notes) < _FEW:
+                wanted_ms = None if until_s is None else until_s * 1000
+                if (row.kind, row.value) not in touched and _is_longer(row, wanted_ms):
+                    longer = until_in_words(row.until_ms, self.now_s * 1000)
+                    notes.append(
+                        Note("stays_longer", f"{row.value} stays blocked {longer}.", value=row.value)
+                    )
         if not written.changed:
             return Outcome(written.config, False, "Nothing was changed.", tuple(notes))
-        asked = set(values)
         done = [row.value for row in (*written.edit.added, *written.edit.changed) if row.value in asked]
         where = f" for {in_words(target)}" if target.fields else ""
         ends = {row.until_ms for row in (*written.edit.added, *written.edit.changed) if row.ended_ms is None}
@@ -423,6 +443,10 @@ class Protect:
         groups: dict[tuple[str, str], list[EntryRow]] = {}
         for row in found:
             groups.setdefault((row.config_id, row.target_key), []).append(row)
+        for group in groups.values():  # of all of them, before anything is done to one
+            target = Targeting.parse(orjson.loads(group[0].target))
+            for permission in (PUBLISH, PRODUCTS[DATA].writes):
+                self._principal.require_change(permission, services=target.service, envs=target.env)
         for (config_id, _), group in groups.items():
             if config_id:
                 for kind in Kind:
@@ -607,6 +631,11 @@ def active(plane: ControlPlane, tenant: Tenant, product: str) -> list[rows.Confi
     with plane.database.read() as c:
         found = read.configs(c, tenant.organisation.org_id, product=product, state="active")
     return [row for row in found if row.expires_ms is None or row.expires_ms > now_ms]
+
+
+def _is_longer(row: EntryRow, until_ms: int | None) -> bool:
+    """Whether an entry lasts longer than until then (None: for ever)."""
+    return until_ms is not None and (row.until_ms is None or row.until_ms > until_ms)
 
 
 def says_on(row: rows.ConfigRow) -> bool | None:

@@ -26,7 +26,7 @@ import msgspec
 import orjson
 import structlog
 
-from sealwire.errors import ConflictError, InvalidChangeError, Problem, SealwireError
+from sealwire.errors import ConflictError, InvalidChangeError, Problem, SealwireError, UnavailableError
 from sealwire.products import PRODUCTS
 from sealwire.server.access.permissions import ADMIN, BUILT_IN_ROLES, Grant, Principal
 from sealwire.server.authoring.editing import PUBLISH, Editor
@@ -184,6 +184,13 @@ class Denylists:
     def of_target(self, key: str) -> list[EntryRow]:
         """Every entry of a target, those that lapsed just now among them."""
         return list(self._rows.get(key, {}).values())
+
+    def targets_of_feed(self, name: str) -> list[Targeting]:
+        """Whom a feed blocks for: more than once only where a change of that was cut short."""
+        found = {
+            row.target for group in self._rows.values() for row in list(group.values()) if row.feed == name
+        }
+        return [Targeting.parse(orjson.loads(target)) for target in sorted(found)]
 
     def target_of(self, config_id: str) -> Targeting:
         """Whom a file of ours is for; everywhere, if it is none."""
@@ -462,7 +469,8 @@ class Denylists:
         for (kind_word, value, feed), row in present.items():
             entry = said.get((KINDS[kind_word], value))
             if entry is None:
-                if row.covered_by or (row.until_ms is not None and row.until_ms <= now_ms):
+                was_in_it = not row.covered_by and (row.until_ms is None or row.until_ms > now_ms)
+                if head is not None and not was_in_it:
                     continue  # the file never had it
                 changed.append(ended(row, now_ms=config.updated_ms, by=config.updated_by, how="unblocked"))
             elif not feed and (until_ms := _until_ms(entry, head)) != row.until_ms:
@@ -562,7 +570,14 @@ class Denylists:
                 continue
             some_row = next(iter(self._rows.get(key, {}).values()), None)
             target = Targeting.parse(orjson.loads(some_row.target if some_row else ours.target))  # type: ignore[union-attr]
-            await self.apply(everybody, target, self._lapsing(target))
+            try:
+                await self.apply(everybody, target, self._lapsing(target))
+            except UnavailableError:
+                raise
+            except SealwireError as error:
+                # One list that cannot be written must not keep those of others.
+                log.warning("blocks not lapsed yet", target=key, code=error.code, detail=error.detail)
+                continue
             self._disorder.discard(key)
             count += lapsed
         if over := [

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from sealwire.errors import InvalidChangeError, NotFoundError, Problem
+from sealwire.errors import ConflictError, InvalidChangeError, NotFoundError, Problem
 from sealwire.products import PRODUCTS
 from sealwire.server.authoring.editing import PUBLISH
 from sealwire.server.protect import denylist
@@ -24,6 +24,7 @@ from sealwire.server.protect.denylists import DATA, MAX_DRAFTS, MAX_ENTRIES
 from sealwire.server.protect.lines import MAX_TEXT, Line, Parsed, parse
 from sealwire.server.protect.targets import key_of
 from sealwire.server.store import protect as store
+from sealwire.server.store import write
 from sealwire.server.store.protect import DraftRow
 from sealwire.server.targeting import Targeting
 
@@ -38,7 +39,7 @@ class Tried:
     """What would happen if the good lines of a draft were blocked.
 
     Attributes:
-        new, extended, already: How many are not there yet, would last otherwise, are there as they are.
+        new, extended, already: How many are not there yet, would last longer, last as long or longer.
         covered: How many a wider network blocks for as long, of those in the list or in force.
         dangerous: Lines that may hurt.
         cautions: Lines whose addresses came without harm lately.
@@ -117,8 +118,14 @@ class Drafts:
         Args:
             changes: Any of ``text``; ``mended``, line number -> text; ``kind``, ``target``, ``until_s``,
                 ``span_s`` and ``reason``.
+
+        Raises:
+            ConflictError: Somebody else changed it meanwhile.
+            NotPermittedError: It is, or would be, for more than they may block for.
         """
         row = await self.get(draft_id)
+        seen = row
+        self._require_of(row)
         lines = row.text.split("\n")
         for number, text in (changes.get("mended") or {}).items():
             if not 1 <= number <= len(lines):
@@ -137,7 +144,7 @@ class Drafts:
             text=_stored(text), kind=kind.word, target=store.target_json(target.to_dict()),
             until_ms=until_ms, span_s=span_s, reason=reason, changed_ms=self._plane.now_ms(),
         )  # fmt: skip
-        await asyncio.to_thread(self._put, row)
+        await asyncio.to_thread(self._put, row, seen)
         return await self.tried(row)
 
     async def get(self, draft_id: str) -> DraftRow:
@@ -161,8 +168,10 @@ class Drafts:
 
         Raises:
             NotFoundError: There is none.
+            NotPermittedError: It is for more than they may block for.
         """
         row = await self.get(draft_id)
+        self._require_of(row)
 
         def delete() -> None:
             with self._plane.database.write() as c:
@@ -218,6 +227,7 @@ class Drafts:
         left = self._left(row, parsed)
 
         def also(c: Any) -> None:
+            self._unchanged(c, row)
             if left is None:
                 store.delete_draft(c, self._org_id, row.draft_id)
             else:
@@ -267,8 +277,8 @@ class Drafts:
             known = present.get(line.checked.value)
             if known is None:
                 new += 1
-            elif (None if known.until_ms is None else known.until_ms // 1000) == until_s:
-                already += 1
+            elif known.until_ms is None or (until_s is not None and known.until_ms // 1000 >= until_s):
+                already += 1  # or longer: no list cuts a block short
             else:
                 extended += 1
         payload, covered = denylist.rendered({}, wanted)
@@ -281,10 +291,28 @@ class Drafts:
             size=len(PRODUCTS[DATA].render(payload)),
         )  # fmt: skip
 
-    def _put(self, row: DraftRow) -> None:
+    def _unchanged(self, c: Any, seen: DraftRow) -> None:
+        """Attack: what somebody looked at is exchanged before they block it, or what they mended is undone.
+
+        Raises:
+            ConflictError: The draft is not the one that was read.
+        """
+        if store.draft(c, self._org_id, seen.draft_id) != seen:
+            raise ConflictError("Somebody else changed this draft, or blocked it: look at it again.")
+
+    def _put(self, row: DraftRow, seen: DraftRow | None = None) -> None:
         with self._plane.database.write() as c:
+            if seen is not None:
+                write.lock_domain(c, self._org_id)
+                self._unchanged(c, seen)
             store.put_draft(c, row)
             store.forget_drafts(c, self._org_id, before_ms=0, keep=MAX_DRAFTS)
+
+    def _require_of(self, row: DraftRow) -> None:
+        """Whoever may block for what a draft is for may change it, and nobody else."""
+        target = Targeting.parse(orjson.loads(row.target))
+        for permission in (PUBLISH, PRODUCTS[DATA].writes):
+            self._principal.require_change(permission, services=target.service, envs=target.env)
 
     def _require(
         self, text: str, target: Targeting, until_s: int | None, span_s: int | None, reason: str

@@ -18,9 +18,11 @@ import msgspec
 import orjson
 
 from sealwire.errors import ConflictError, InvalidChangeError, NotFoundError, Problem
+from sealwire.products import PRODUCTS
+from sealwire.server.authoring.editing import PUBLISH
 from sealwire.server.protect.actions import MAX_SPAN_S, Protect
 from sealwire.server.protect.denylist import KINDS, Kind
-from sealwire.server.protect.denylists import Edit, Key, ended, new_entry
+from sealwire.server.protect.denylists import DATA, Edit, Key, ended, new_entry
 from sealwire.server.protect.lines import Parsed
 from sealwire.server.protect.targets import in_words, key_of
 from sealwire.server.store import protect as store
@@ -129,20 +131,42 @@ class Feeds:
         )  # fmt: skip
         if before is not None and before.sha256 == feed.sha256:
             feed = feed._replace(changed_ms=before.changed_ms)
-        if before is not None and before.target_key != feed.target_key:
-            # What it blocked for others ends before what it blocks for these begins.
-            old = Targeting.parse(orjson.loads(before.target))
-            await self._tenant.denylists.apply(self._principal, old, self._ending(name, old, None))
+        others = await self._elsewhere(name, feed.target_key, before)
         removed = 0
 
         def decide(present: Mapping[Key, EntryRow]) -> Edit:
             nonlocal removed
-            edit = self._replacing(feed, kind, parsed, target, present)
+            edit = self._replacing(feed, kind, parsed, target, present, if_match)
             removed = sum(row.ended_ms is not None for row in edit.changed)
             return edit
 
         written = await self._tenant.denylists.apply(self._principal, target, decide)
+        for other in others:  # what it blocked for others ends once what it blocks for these holds
+            await self._tenant.denylists.apply(self._principal, other, self._ending(name, other, None))
         return Came(feed, len(written.edit.added), removed, bool(written.edit.action), written.config)
+
+    async def _elsewhere(self, name: str, key: str, feed: FeedRow | None) -> list[Targeting]:
+        """Other targets that this feed blocks for; each must be theirs to end it for.
+
+        Raises:
+            NotPermittedError: One is not.
+        """
+        await self._tenant.denylists.settle()
+        found = [one for one in self._tenant.denylists.targets_of_feed(name) if key_of(one) != key]
+        said = [] if feed is None else [Targeting.parse(orjson.loads(feed.target))]
+        for permission in (PUBLISH, PRODUCTS[DATA].writes):
+            for one in (*found, *said):
+                self._principal.require_change(permission, services=one.service, envs=one.env)
+        return found
+
+    def _still_at(self, name: str, version: str, c: sa.Connection) -> None:
+        """Ask again in the transaction: two who saw the same version must not both replace it.
+
+        Raises:
+            ConflictError: Another list came meanwhile.
+        """
+        if not any(one.name == name and one.sha256 == version for one in store.feeds(c, self._org_id)):
+            raise ConflictError(f"The feed {name} is at another version: look at it again.")
 
     def _replacing(
         self,
@@ -151,10 +175,17 @@ class Feeds:
         parsed: Parsed,
         target: Targeting,
         present: Mapping[Key, EntryRow],
+        if_match: str,
     ) -> Edit:
         now_ms, by = feed.updated_ms, self._principal.user
         mine = {(row.kind, row.value): row for row in present.values() if row.feed == feed.name}
-        edit = Edit(also=lambda c: store.put_feed(c, feed))
+
+        def put(c: sa.Connection) -> None:
+            if if_match:
+                self._still_at(feed.name, if_match, c)
+            store.put_feed(c, feed)
+
+        edit = Edit(also=put)
         wanted = set()
         for line in parsed.good:
             value = line.checked.value
@@ -211,6 +242,9 @@ class Feeds:
         """Forget a feed and unblock what it named; how many that were."""
         feed = await self.get(name)
         target = Targeting.parse(orjson.loads(feed.target))
+        others = await self._elsewhere(name, feed.target_key, feed)
+        for other in others:
+            await self._tenant.denylists.apply(self._principal, other, self._ending(name, other, None))
         written = await self._tenant.denylists.apply(
             self._principal, target,
             self._ending(name, target, lambda c: store.delete_feed(c, self._org_id, name)),
