@@ -22,6 +22,7 @@ from sealwire.server.observe import Observer
 from sealwire.server.protect.denylists import Denylists
 from sealwire.server.publish import Publisher
 from sealwire.server.reconciler import Reconciler
+from sealwire.server.security.activity import Activity
 from sealwire.server.security.detection import Detection
 from sealwire.server.security.rule_book import RuleBook
 from sealwire.server.security.triage import Triage
@@ -76,6 +77,12 @@ class Tenant:
             organisation.org_id,
             retain_s=settings.security_retention_days * 86_400.0,
             max_rows=settings.security_max_traces,
+            clock=lambda: clock().timestamp(),
+        )
+        self.activity = Activity(
+            database,
+            organisation.org_id,
+            generation=lambda: self.detection.generation,
             clock=lambda: clock().timestamp(),
         )
         self.uptakes = Uptakes(self.distributor)

@@ -332,3 +332,24 @@ def test_memory_is_replaced_by_key_and_forgotten_by_age(database: Database) -> N
     with database.read() as c:
         assert store.memories(c, ORG, "past") == {"b": b"2"}
         assert store.memories(c, ORG, "batch") == {}
+
+
+def test_requests_are_counted_by_service_and_time_in_one_pass(database: Database) -> None:
+    put(
+        database,
+        Stored(row(1, ts=NOW, env="prod")),
+        Stored(row(2, ts=NOW + 1, env="prod", blocked=True)),
+        Stored(row(3, ts=NOW + 61, env="Prod")),
+        Stored(row(4, ts=NOW + 61, env="")),
+        Stored(row(5, ts=NOW - 1)),
+    )
+    put(database, Stored(row(6, ts=NOW)), org_id=OTHER)
+    with database.write() as c:
+        store.put_counted(c, ORG, [Stored(row(7, ts=NOW + 2, trace_id="", env="prod"), count=40, mark="m")])
+
+    with database.read() as c:
+        found = store.by_service(c, ORG, since_ms=NOW_MS, until_ms=NOW_MS + 120_000, step_ms=60_000)
+
+    assert sorted(found) == [
+        ("shop", "", 1, 1, 0), ("shop", "prod", 0, 42, 1), ("shop", "prod", 1, 1, 0),
+    ]  # fmt: skip

@@ -21,6 +21,7 @@ from sealwire.server.fleet.uptake import NOBODY
 from sealwire.server.protect import in_force as protected
 from sealwire.server.protect.actions import MAX_SPAN_S, Outcome, Protect, Wanted
 from sealwire.server.protect.denylist import KINDS, Checked
+from sealwire.server.security.activity import QUIET
 from sealwire.server.store import protect as store
 from sealwire.server.store.protect import SORTABLE, Criteria, EntryRow
 from sealwire.server.targeting import Targeting
@@ -107,7 +108,9 @@ class ServiceActivation(TypedDict):
         failed: Clients that said they could not.
         ready: Clients that attack detection runs in.
         switchable: Clients that can be switched from here.
-        observed: The last trace that says attack detection runs there; null: none was seen.
+        observed: The last trace that says App and API Protection runs there; null: none was seen.
+        events_24h: Requests of the last 24 hours that were attacked, blocked or told of an event.
+        blocked_24h: Those of them that were blocked.
         config_id: What says so, in the most of its clients.
     """
 
@@ -122,6 +125,8 @@ class ServiceActivation(TypedDict):
     ready: int
     switchable: int
     observed: ObservedSaid | None
+    events_24h: int
+    blocked_24h: int
     config_id: str | None
 
 
@@ -254,6 +259,7 @@ class CheckedBlock(TypedDict):
 async def list_activations(tenant: OwnTenant) -> Activations:
     """What switches attack detection, and what became of it in each service."""
     fleet = await tenant.overview.look()
+    days = await tenant.activity.days()
     return {
         "activations": [
             {
@@ -281,9 +287,12 @@ async def list_activations(tenant: OwnTenant) -> Activations:
                 "ready": one.ready,
                 "switchable": one.switchable,
                 "observed": observed(tenant, one.service, one.env),
+                "events_24h": sum(day.requests),
+                "blocked_24h": sum(day.blocked),
                 "config_id": one.rule.config_id if one.rule is not None else None,
             }
             for one in protected.services(tenant, tenant.uptakes.here(fleet))
+            for day in (days.get((one.service.lower(), one.env.lower()), QUIET),)
         ],
     }
 

@@ -22,13 +22,17 @@ from sealwire.server.protect import in_force as protected
 from sealwire.server.protect.actions import ACTIVATION, FEATURES, Outcome, Protect, Wanted
 from sealwire.server.protect.in_force import Service
 from sealwire.server.protect.targets import in_words
+from sealwire.server.security.activity import BARS, QUIET, STEP_MS, Day
+from sealwire.server.security.facets import FACETS
 from sealwire.server.targeting import Targeting
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import forms
+from sealwire.server.ui import security_traces_query as clicked
 from sealwire.server.ui.forms import Form, local_path
 from sealwire.server.ui.live import Fragments, Rows
 from sealwire.server.ui.pages import Watching
 from sealwire.server.ui.render import dom_id, has_page, macro, moment, page
+from sealwire.server.ui.security_traces_words import visible
 from sealwire.server.ui.views import NEVER, Link, Moment, Status
 
 if TYPE_CHECKING:
@@ -44,6 +48,7 @@ MINIMUM: tuple[tuple[str, str], ...] = tuple(
     if feature.name == "asm_activation"
     for language, minimum in feature.minimum.items()
 )
+SPARK_WIDTH, SPARK_HEIGHT = 2 * BARS, 18
 _MAX_SERVICES = 200
 
 
@@ -57,6 +62,15 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True)
+class SparkBar:
+    """One bar of a small chart of ``SPARK_WIDTH`` by ``SPARK_HEIGHT``."""
+
+    x: float
+    y: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceRow:
     """A service in an environment; the three facts of an activation stand apart.
 
@@ -64,7 +78,10 @@ class ServiceRow:
         tracers: Language and version each, the most used first.
         acknowledged: Of ``requested`` clients; None when nothing is requested.
         ready: Clients that block what they are told to.
-        observed: When a trace last said that attack detection runs there; ``seen`` says more.
+        observed: When a trace last said that App and API Protection runs there; ``seen`` says more.
+        engine: Version of the engine and of its rules, as last observed; empty: it never was.
+        events, blocked: Requests of the last 24 hours; their addresses are None for who may not search.
+        spark: Those events over time; empty without any. ``spark_words`` says it.
         next_step: What to do now; None where nothing is to be done.
         switch: None where it is not this person's to switch, or nobody's.
     """
@@ -82,6 +99,13 @@ class ServiceRow:
     ready: int
     observed: Moment
     seen: str
+    engine: tuple[str, ...]
+    events: int
+    events_href: str | None
+    blocked: int
+    blocked_href: str | None
+    spark: tuple[SparkBar, ...]
+    spark_words: str
     next_step: Link | None
     switch: Switch | None
 
@@ -164,10 +188,14 @@ async def live_protect(principal: Asker, tenant: OwnTenant, viewers: Watching) -
 
 async def _view(tenant: Tenant, principal: Principal, fleet: Fleet) -> ProtectPage:
     await tenant.denylists.settle()
+    days = await tenant.activity.days()
     services = [
-        service_row(one, principal, seen=tenant.detection.observed(one.service, one.env))
+        service_row(
+            one, principal, seen=tenant.detection.observed(one.service, one.env),
+            day=days.get((one.service.lower(), one.env.lower()), QUIET),
+        )
         for one in protected.services(tenant, tenant.uptakes.here(fleet))
-    ]
+    ]  # fmt: skip
     on = sum(row.wanted > 0 for row in services)
     blocked = len(tenant.denylists.in_force())
     return ProtectPage(
@@ -184,12 +212,18 @@ async def _view(tenant: Tenant, principal: Principal, fleet: Fleet) -> ProtectPa
 
 
 def service_row(
-    one: Service, principal: Principal, *, next_path: str = "", seen: Observed | None = None
+    one: Service,
+    principal: Principal,
+    *,
+    next_path: str = "",
+    seen: Observed | None = None,
+    day: Day = QUIET,
 ) -> ServiceRow:
     """A service as the tables show it.
 
     Args:
         seen: What traces say of it.
+        day: What the last 24 hours brought to it.
     """
     tracers = tuple(
         f"{language or '?'} {version}{f' × {count}' if count > 1 else ''}"
@@ -223,6 +257,13 @@ def service_row(
         ready=one.ready,
         observed=NEVER if seen is None else moment(seen.last_ms / 1000),
         seen=_seen_in_words(seen),
+        engine=_engine(seen),
+        events=sum(day.requests),
+        events_href=_traces(one, principal),
+        blocked=sum(day.blocked),
+        blocked_href=_traces(one, principal, "@appsec.blocked:true"),
+        spark=_spark(day),
+        spark_words=_spark_in_words(day),
         next_step=_next_step(one, seen),
         switch=switch,
     )
@@ -231,8 +272,45 @@ def service_row(
 def _seen_in_words(seen: Observed | None) -> str:
     if seen is None:
         return ""
-    engine = f"engine {seen.waf_version}, rules {seen.rules_version}; " if seen.waf_version else ""
-    return f"{engine}{seen.requests_1h:,} requests in the last hour"
+    return f"{seen.requests_1h:,} request{'' if seen.requests_1h == 1 else 's'} in the last hour"
+
+
+def _engine(seen: Observed | None) -> tuple[str, ...]:
+    if seen is None:
+        return ()
+    named = (("engine", seen.waf_version), ("rules", seen.rules_version))
+    return tuple(f"{words} {visible(version, 40)}" for words, version in named if version)
+
+
+def _traces(one: Service, principal: Principal, *more: str) -> str | None:
+    """The search for what the last 24 hours brought to a service; None for who may not."""
+    if not one.service or not principal.may("security_monitoring_signals_read"):
+        return None
+    asked = [("service", one.service), *([("env", one.env)] if one.env else [])]
+    terms = [clicked.only(FACETS[name], value) for name, value in asked]
+    if None in terms:
+        return None
+    text = " ".join([*filter(None, terms), *([] if one.env else ["-env:*"]), *more])
+    return f"/security/traces?{urlencode({'q': text, 'range': '1d'}, safe=':,@*()/')}"
+
+
+def _spark(day: Day) -> tuple[SparkBar, ...]:
+    highest = max(day.requests)
+    found = []
+    for number, count in enumerate(day.requests):
+        if count:
+            height = round(max(1.5, count / highest * SPARK_HEIGHT), 1)
+            found.append(SparkBar(2.0 * number, round(SPARK_HEIGHT - height, 1), height))
+    return tuple(found)
+
+
+def _spark_in_words(day: Day) -> str:
+    highest = max(day.requests)
+    if not highest:
+        return ""
+    hours = (BARS - 1 - day.requests.index(highest)) * STEP_MS / 3_600_000
+    when = "now" if not hours else f"about {hours:g} hour{'' if hours == 1 else 's'} ago"
+    return f"Most in half an hour: {highest:,}, {when}"
 
 
 def _next_step(one: Service, seen: Observed | None) -> Link | None:
