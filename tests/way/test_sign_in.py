@@ -449,7 +449,9 @@ def set_up(plane: ControlPlane, email: str) -> tuple[Visitor, str, list[str]]:
     """Give somebody a second factor; returns them, its secret and the recovery codes."""
     visitor = Visitor(plane)
     visitor.sign_in(email)
-    page = visitor.get("/account/second-factor")
+    assert "secret" not in visitor.get("/account/second-factor").text
+    page = visitor.post("/account/second-factor/begin", {"password": PASSWORD})
+    assert page.status_code == 200
     secret = re.sub(r"\s", "", re.findall(r'<p class="secret"><code>([A-Z2-7 ]+)</code>', page.text)[0])
     ticket = fields_of(page)["ticket"]
     wrong = visitor.post("/account/second-factor", {"ticket": ticket, "code": "000000"})
@@ -518,6 +520,26 @@ def test_a_lost_second_factor_is_removed_on_the_server(plane: ControlPlane, root
     assert not visitor.is_in
     assert visitor.sign_in(email).headers["location"] == "/"
     assert "no second factor" in command(plane, "reset-totp", email, exit_code=3)
+
+
+def test_a_second_factor_is_set_up_only_with_the_password(plane: ControlPlane, root: str) -> None:
+    # Attack: a browser left open, in which somebody sets a second factor that its owner has not.
+    email = joined(plane, "left-open@example.org")
+    owner = Visitor(plane)
+    owner.sign_in(email)
+
+    for password in ("", "wrong", "wrong password"):
+        refused = owner.post("/account/second-factor/begin", {"password": password})
+        assert refused.status_code == 422
+        assert 'class="secret"' not in refused.text
+        assert "ticket" not in fields_of(refused)
+    forged = owner.post("/account/second-factor", {"ticket": "", "code": "000000"})
+    assert forged.headers["location"] == "/account"
+    tried = [
+        owner.post("/account/second-factor/begin", {"password": f"wrong {n}"}).status_code for n in range(12)
+    ]
+    assert tried[-1] == 429, "wrong ones are counted like those of signing in"
+    assert Visitor(plane, "198.51.100.77").sign_in(email).headers["location"] == "/", "there is none"
 
 
 def test_the_second_factor_goes_only_with_the_password(plane: ControlPlane, root: str) -> None:
@@ -651,10 +673,14 @@ def test_what_the_pages_offer_the_api_does(plane: ControlPlane, root: str) -> No
     call("DELETE", f"/sessions/{listed[1]['id']}").expect(404)
     assert not there.is_in
     assert call("POST", "/sessions:end-others").expect(200) == {"ended": 1}
-    begun = call("POST", "/second-factor").expect(200)
+    call("POST", "/second-factor").expect(422)
+    (problem,) = call("POST", "/second-factor", {"password": "wrong"}).expect(422)["problems"]
+    assert problem["path"] == "$.password"
+    begun = call("POST", "/second-factor", {"password": PASSWORD}).expect(200)
     code = pyotp.TOTP(begun["secret"].replace(" ", "")).now()
     codes = call("POST", "/second-factor:confirm", {"ticket": begun["ticket"], "code": code}).expect(200)
     assert len(codes["recovery_codes"]) == 10
+    call("POST", "/second-factor", {"password": PASSWORD}).expect(409)
     call("POST", "/recovery-codes", {"password": PASSWORD}).expect(200)
     call("POST", "/second-factor:remove", {"password": "wrong"}).expect(422)
     call("POST", "/second-factor:remove", {"password": PASSWORD}).expect(204)

@@ -69,7 +69,9 @@ def test_a_ticket_is_good_for_its_user_and_a_quarter_of_an_hour(factors: SecondF
     begun = factors.begin(ann, now_ms=NOW)
     late = NOW + TO_CONFIRM_MS
     somebody = replace(ann, user_id="f" * 16)
+    with_another_password = replace(ann, password_hash="$argon2id$another")
     for user, ticket, at in ((ann, begun.ticket, late), (somebody, begun.ticket, NOW), (ann, "", NOW),
+                             (with_another_password, begun.ticket, NOW),
                              (ann, "é%%", NOW), (ann, begun.ticket[:-4], NOW)):  # fmt: skip
         with pytest.raises(ConflictError, match="begin again"):
             factors.confirm(user, ticket, code(begun.secret, at), but_session_id="", now_ms=at)

@@ -1,8 +1,9 @@
 """One's own account: password, second factor, sessions. What pages and the API offer, once.
 
-Everything here is of whoever asks and of nobody else. What would let somebody else in for good (another
-password, no second factor, fresh recovery codes) is asked for with the present password, and wrong ones are
-counted like those of signing in: a browser left open is not enough. A key cut down to scopes may not.
+Everything here is of whoever asks and of nobody else. What would let somebody else in for good, or keep the
+owner out (another password, a second factor, none any more, fresh recovery codes) is asked for with the
+present password, and wrong ones are counted like those of signing in: a browser left open is not enough.
+A key cut down to scopes may not.
 """
 
 from __future__ import annotations
@@ -10,7 +11,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from sealwire.errors import InvalidChangeError, NotFoundError, NotPermittedError, Problem, TooOftenError
+from sealwire.errors import (
+    ConflictError,
+    InvalidChangeError,
+    NotFoundError,
+    NotPermittedError,
+    Problem,
+    TooOftenError,
+)
 from sealwire.server.access import users
 from sealwire.server.access.passwords import Passwords
 from sealwire.server.access.permissions import Principal
@@ -120,9 +128,20 @@ class Accounts:
 
         await asyncio.to_thread(write)
 
-    async def begin_second_factor(self, by: Principal, *, now_ms: int) -> Enrolment:
-        """A second factor to be set up; nothing is stored yet."""
+    async def begin_second_factor(
+        self, by: Principal, *, password: str, where: From, now_ms: int
+    ) -> Enrolment:
+        """A second factor to be set up; nothing is stored yet. Its ticket says that the password was right.
+
+        Raises:
+            ConflictError: There is one already.
+            InvalidChangeError: The password is wrong.
+            TooOftenError: Too many wrong ones, or too many people at this moment.
+        """
         user = await self._to_change(by)
+        if user.has_second_factor:
+            raise ConflictError("There is a second factor already: remove it first.")
+        await self._prove(user, password, where, field="password")
         return self._second_factors.begin(user, now_ms=now_ms)
 
     async def same_second_factor(self, by: Principal, ticket: str, *, now_ms: int) -> Enrolment:

@@ -50,7 +50,8 @@ class Enrolment:
         secret: Base 32, in groups of four, to be typed.
         uri: What the QR code says.
         qr: The QR code as SVG, dark modules as one path.
-        ticket: To be sent back with the first code; sealed, good for this user and a quarter of an hour.
+        ticket: To be sent back with the first code; sealed, good for this user with the password they have
+            now, and a quarter of an hour.
     """
 
     secret: str
@@ -67,10 +68,12 @@ class SecondFactors:
         self._keyring = keyring
 
     def begin(self, user: UserRow, *, now_ms: int) -> Enrolment:
-        """A fresh secret to be put into an authenticator; nothing is stored yet."""
+        """A fresh secret to be put into an authenticator, for who proved themselves; nothing is stored."""
         secret = pyotp.random_base32(32)
         uri = pyotp.TOTP(secret).provisioning_uri(name=user.email, issuer_name=ISSUER)
-        said = json.dumps({"secret": secret, "until_ms": now_ms + TO_CONFIRM_MS}).encode()
+        said = json.dumps(
+            {"secret": secret, "until_ms": now_ms + TO_CONFIRM_MS, "password": _password_of(user)}
+        ).encode()
         sealed = self._keyring.seal(said, domain=_DOMAIN, purpose=_TICKET, name=user.user_id)
         return _enrolment(secret, uri, base64.urlsafe_b64encode(sealed).decode())
 
@@ -186,8 +189,9 @@ class SecondFactors:
                 self._keyring.unseal(sealed, domain=_DOMAIN, purpose=_TICKET, name=user.user_id)
             )
         except (ValueError, SettingsError):
-            said = {"secret": "", "until_ms": 0}
-        if now_ms >= said["until_ms"]:
+            said = {"secret": "", "until_ms": 0, "password": ""}
+        # Attack: somebody who knew the password before it was changed comes back with an old ticket.
+        if now_ms >= said["until_ms"] or said["password"] != _password_of(user):
             raise ConflictError("This took too long: begin again with a new code to scan.")
         return str(said["secret"])
 
@@ -202,6 +206,11 @@ class SecondFactors:
                 summary=f"{users.title_of(user)} used a recovery code; {left} left", detail={"left": left},
             )  # fmt: skip
         return True
+
+
+def _password_of(user: UserRow) -> str:
+    """The password a user has, to be compared and nothing else."""
+    return hashlib.sha256((user.password_hash or "").encode()).hexdigest()
 
 
 def _put_recovery_codes(c: sa.Connection, user: UserRow, now_ms: int) -> tuple[str, ...]:

@@ -211,9 +211,14 @@ async def end_other_sessions(principal: Asker, plane: Plane) -> Ended:
 
 
 @post("/account/second-factor", status_code=200, opt={"permission": "signed_in"})
-async def begin_second_factor(principal: Asker, plane: Plane) -> Enrolling:
+async def begin_second_factor(
+    request: Request[Any, Any, Any], data: JSONBody[Proof], principal: Asker, plane: Plane
+) -> Enrolling:
     """A second factor to be set up: put the secret into an authenticator, then confirm with its code."""
-    return _enrolment(await plane.accounts.begin_second_factor(principal, now_ms=plane.now_ms()))
+    begun = await plane.accounts.begin_second_factor(
+        principal, password=data.password, where=where_from(request), now_ms=plane.now_ms()
+    )
+    return _enrolment(begun)
 
 
 @post("/account/second-factor:confirm", status_code=200, opt={"permission": "signed_in"})

@@ -33,6 +33,7 @@ METHODS = {
     "oidc": "Provider",
     "application_key": "Application key",
 }
+HAS_ONE = "You have a second factor. Remove it first, to set up another."
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,19 @@ class AccountPage:
     wrong: Mapping[str, str]
     open_form: str = ""
     may_have_keys: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProvePage:
+    """Before a second factor is set up.
+
+    Attributes:
+        wrong: What was wrong with the password; may be empty.
+    """
+
+    email: str
+    has_password: bool
+    wrong: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +157,32 @@ async def change_password(request: Asked, principal: Asker, tenant: OwnTenant, p
 async def show_second_factor(
     request: Asked, principal: Asker, tenant: OwnTenant, plane: Plane
 ) -> Response[Any]:
-    """Set a second factor up; looking at this changes nothing."""
-    if (await plane.accounts.user(principal)).has_second_factor:
-        return forms.did_not("/account", "You have a second factor. Remove it first, to set up another.")
-    enrolment = await plane.accounts.begin_second_factor(principal, now_ms=plane.now_ms())
+    """The password first: with a browser left open nobody locks its owner out."""
+    user = await plane.accounts.user(principal)
+    if user.has_second_factor:
+        return forms.did_not("/account", HAS_ONE)
+    return _prove_page(request, principal, tenant, ProvePage(user.email, user.password_hash is not None))
+
+
+@post("/account/second-factor/begin", opt={"permission": "signed_in"}, status_code=200,
+      include_in_schema=False)  # fmt: skip
+async def begin_second_factor(
+    request: Asked, principal: Asker, tenant: OwnTenant, plane: Plane
+) -> Response[Any]:
+    """Set a second factor up; nothing is stored yet."""
+    form = await forms.read(request)
+    try:
+        enrolment = await plane.accounts.begin_second_factor(
+            principal, password=form.raw("password"), where=where_from(request), now_ms=plane.now_ms()
+        )
+    except ConflictError:
+        return forms.did_not("/account", HAS_ONE)
+    except (InvalidChangeError, TooOftenError) as error:
+        user = await plane.accounts.user(principal)
+        view = ProvePage(user.email, user.password_hash is not None, error.public)
+        return _prove_page(
+            request, principal, tenant, view, status_code=429 if isinstance(error, TooOftenError) else 422
+        )
     return _set_up_page(request, principal, tenant, enrolment)
 
 
@@ -269,6 +305,15 @@ async def _page(
     )  # fmt: skip
 
 
+def _prove_page(
+    request: Asked, principal: Principal, tenant: Tenant, view: ProvePage, *, status_code: int = 200
+) -> Response[str]:
+    return page(
+        request, "account/second_factor_password.html", title="Set up a second factor", view=view,
+        principal=principal, tenant=tenant, status_code=status_code,
+    )  # fmt: skip
+
+
 def _set_up_page(
     request: Asked, principal: Principal, tenant: Tenant, begun: Enrolment, wrong: str = ""
 ) -> Response[str]:
@@ -321,6 +366,7 @@ HANDLERS = [
     rename,
     change_password,
     show_second_factor,
+    begin_second_factor,
     confirm_second_factor,
     remove_second_factor,
     new_recovery_codes,
