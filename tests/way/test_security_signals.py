@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+from sealwire.server.api.security_signals import _filter
 from sealwire.server.security.rules import Severity
 from sealwire.server.security.signals import Change, Happening, Signal
 from sealwire.server.store import security as store
@@ -219,3 +221,32 @@ def test_what_happened_while_the_program_was_away_is_told_after_it(tmp_path: Pat
         run(tmp_path, after, **LOOPBACK)
 
         assert [body["data"]["subject"] for body in chat.bodies()] == [one.id]
+
+
+def test_who_is_blocked_for_another_service_only_is_not_blocked(tmp_path: Path) -> None:
+    async def case(it: Console) -> None:
+        (signal, *_) = [one for one in attacks() if one.group.get("@http.client_ip") == SCANNER]
+        put(it, signal)
+        offer = f"/protect/block?kind=ip&amp;values={SCANNER}&amp;source=signal%3A{signal.id}"
+
+        async def is_offered() -> bool:
+            return offer in (await page(it, f"/security/signals/{signal.id}")).text
+
+        body = {"kind": "ip", "values": [SCANNER]}
+        await it.post("/protect/denylist", {**body, "service": ["cart"]}, status=200)
+        assert await is_offered()
+        await it.post("/protect/denylist", {**body, "service": ["cart", "Shop"]}, status=200)
+        assert not await is_offered()
+
+    run(tmp_path, case)
+
+
+def test_a_time_without_a_zone_is_utc_wherever_this_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        wanted = _filter("all", "", [], "", "", "", "2026-11-22T12:00:00")
+        assert wanted == _filter("all", "", [], "", "", "", "2026-11-22T12:00:00Z")
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, TypedDict
@@ -378,14 +379,17 @@ async def put_feed(
         service, env = service or data.service, env or data.env
         reason = reason if reason is not None else data.reason
         chosen = kind or chosen
-        parsed = parse_lines(map(_as_line, data.entries), KINDS[chosen], now_s=now_s, around=around)
+        parsed = await asyncio.to_thread(
+            parse_lines, map(_as_line, data.entries), KINDS[chosen], now_s=now_s, around=around
+        )
     else:
         try:
             text = body.decode()
         except UnicodeDecodeError as error:
             words = "The list is no UTF-8 text."
             raise InvalidChangeError(words, problems=(Problem("$", words),)) from error
-        parsed = parse(text.replace("\0", ""), KINDS[chosen], now_s=now_s, around=around)
+        text = text.replace("\0", "")
+        parsed = await asyncio.to_thread(parse, text, KINDS[chosen], now_s=now_s, around=around)
     if for_s != 0:
         span_of(for_s)
     came = await feeds.put(

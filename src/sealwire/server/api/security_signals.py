@@ -6,7 +6,7 @@ Much of an answer is what requests said, and may be an attacker's.
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Final, TypedDict
 
 import msgspec
@@ -305,7 +305,9 @@ def _filter(
     since_ms = 0
     if since:
         try:
-            since_ms = int(datetime.fromisoformat(since).timestamp() * 1000)
+            moment = datetime.fromisoformat(since)
+            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment  # wherever this runs
+            since_ms = int(moment.timestamp() * 1000)
         except (ValueError, OverflowError, OSError):
             problems.append(Problem("$.since", "a time such as 2026-11-22T12:00:00Z"))
     if problems:

@@ -85,14 +85,16 @@ class Traffic:
         """Requests that nothing was found in."""
         held = self._addresses.get(ip)
         if held is None:
-            if len(self._addresses) >= self._max:
+            address = _address(ip)
+            key = ip if address is None else str(address)
+            held = self._addresses.get(key)
+            if held is None and len(self._addresses) >= self._max:
                 self.uncounted += count
                 return
-            try:
-                address = ipaddress.ip_address(ip)
-            except ValueError:
+            if address is None:
                 return
-            held = self._addresses[ip] = _Address(int(address), address.version)
+            if held is None:
+                held = self._addresses[key] = _Address(int(address), address.version)
         minute = at_ms // 60_000
         held.hour.add(minute, count)
         held.last_ms = max(held.last_ms, at_ms)
@@ -124,7 +126,9 @@ class Traffic:
         minute = (self._now_ms if now_ms is None else now_ms) // 60_000
         requests = addresses = last_ms = 0
         services: set[str] = set()
-        for held in self._addresses.values():
+        only = self._addresses.get(str(network.network_address)) if first == last else None
+        looked_at = self._addresses.values() if first != last else () if only is None else (only,)
+        for held in looked_at:
             if not first <= held.number <= last or held.version != network.version:
                 continue
             count = held.hour.until(minute)
@@ -134,3 +138,13 @@ class Traffic:
                 last_ms = max(last_ms, held.last_ms)
                 services.update(name for name, at in held.services.items() if at > minute - MINUTES)
         return Seen(requests, addresses, tuple(sorted(services)), last_ms or None)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An address as it is blocked: an IPv4 address is one, however it is written; None for what is none."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return address if mapped is None else mapped

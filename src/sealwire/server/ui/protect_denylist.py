@@ -314,7 +314,6 @@ def _columns() -> Mapping[str, Column[EntryRow]]:
         "scope": column("For", "scope"),
         "reason": Column("Reason"),
         "source": column("Source", "source"),
-        "by": column("By", "by"),
         "created": column("Since", "created", numeric=True),
         "ends": column("Ends", "ends", numeric=True),
         "delivered": Column("Delivered", numeric=True),
@@ -468,7 +467,7 @@ def _iso(at_ms: int | None) -> str:
 
 def _safe(text: str) -> str:
     # Attack: a user id that a spreadsheet takes for a formula.
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else text
 
 
 HANDLERS = [show_denylist, live_denylist, unblock, export_denylist]

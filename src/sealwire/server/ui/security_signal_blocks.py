@@ -7,15 +7,18 @@ looked up in what was read, networks around it included.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakKeyDictionary
 
+import orjson
 import sqlalchemy as sa
 
+from sealwire.server.protect.targets import EVERYWHERE
 from sealwire.server.store import protect as store
 from sealwire.server.store.protect import Criteria, EntryRow
+from sealwire.server.targeting import Targeting
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui.security_traces_words import visible
 
@@ -63,14 +66,27 @@ class _Known:
 _KNOWN: WeakKeyDictionary[Tenant, _Known] = WeakKeyDictionary()
 
 
-def blocks(c: sa.Connection, tenant: Tenant, signal_id: str, values: Iterable[str], *, now_ms: int) -> Blocks:
-    """What is blocked of these addresses, and what was because of this signal."""
+def blocks(
+    c: sa.Connection,
+    tenant: Tenant,
+    signal_id: str,
+    values: Iterable[str],
+    *,
+    now_ms: int,
+    services: Collection[str] = (),
+) -> Blocks:
+    """What is blocked of these addresses, and what was because of this signal.
+
+    Args:
+        services: That were attacked: who is blocked for others only is not blocked.
+    """
     org_id = tenant.organisation.org_id
     known = _known(c, tenant)
     found = store.search(
         c, org_id, Criteria(source=f"signal:{signal_id}", state="all"), now_ms=now_ms, limit=MAX_ACTIONS
     )
-    standing = {value: one for value in values if (one := _standing(known, value, now_ms)) is not None}
+    found_of = {value: _standing(known, value, now_ms, services) for value in values}
+    standing = {value: one for value, one in found_of.items() if one is not None}
     return Blocks(standing, tuple(_action(row, now_ms) for row in found))
 
 
@@ -95,7 +111,16 @@ def _known(c: sa.Connection, tenant: Tenant) -> _Known:
     return known
 
 
-def _standing(known: _Known, value: str, now_ms: int) -> Standing | None:
+def _reaches(row: EntryRow, services: Collection[str]) -> bool:
+    """Whether an entry is for all of these services, in every environment."""
+    if row.target_key == EVERYWHERE:
+        return True
+    target = Targeting.parse(orjson.loads(row.target))
+    named = {one.casefold() for one in target.service}
+    return set(target.to_dict()) == {"service"} and bool(services) and named >= {*map(str.casefold, services)}
+
+
+def _standing(known: _Known, value: str, now_ms: int, services: Collection[str]) -> Standing | None:
     try:
         address = ipaddress.ip_address(value)
     except ValueError:
@@ -108,7 +133,9 @@ def _standing(known: _Known, value: str, now_ms: int) -> Standing | None:
             if network.version == address.version and address in network
         ),
     ]
-    lasting = [row for row in rows if row.until_ms is None or row.until_ms > now_ms]
+    lasting = [
+        row for row in rows if (row.until_ms is None or row.until_ms > now_ms) and _reaches(row, services)
+    ]
     if not lasting:
         return None
     longest = max(lasting, key=lambda row: (row.until_ms is None, row.until_ms or 0))

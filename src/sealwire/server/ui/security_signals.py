@@ -186,7 +186,10 @@ def _view(
     row = tenant.triage.get(signal_id)
     with plane.database.read() as c:
         said = store.comments(c, org_id, row.signal.id)
-        standing = blocks(c, tenant, row.signal.id, row.signal.attackers, now_ms=plane.now_ms())
+        signal = row.signal
+        standing = blocks(
+            c, tenant, signal.id, signal.attackers, now_ms=plane.now_ms(), services=signal.services
+        )  # fmt: skip
     version, has_rule = _rule(tenant, row)
     people = tenant.triage.people(principal) if triage.may_change(principal, row) else ()
     return page_of(

@@ -59,3 +59,16 @@ def test_an_hour_slides_by_the_minute() -> None:
     assert traffic.within("198.51.100.7", now_ms=last_ms + 30 * 60_000).requests == 30
     traffic.tick(now_ms=last_ms + 3_600_000)
     assert len(traffic) == 0
+
+
+def test_an_address_is_the_same_however_it_is_written() -> None:
+    traffic = Traffic()
+    traffic.note("::ffff:198.51.100.7", "shop", at_ms=NOW_MS)
+    traffic.note("198.51.100.7", "shop", at_ms=NOW_MS, count=2)
+    traffic.note("2001:DB8:0::1", "shop", at_ms=NOW_MS)
+    traffic.tick(now_ms=NOW_MS)
+
+    assert traffic.within("198.51.100.7") == Seen(3, 1, ("shop",), NOW_MS)
+    assert traffic.within("2001:db8::1") == Seen(1, 1, ("shop",), NOW_MS)
+    assert traffic.within("198.51.100.8") == Seen(0, 0, (), None)
+    assert traffic.addresses() == {"198.51.100.7", "2001:db8::1"}
