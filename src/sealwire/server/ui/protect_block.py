@@ -53,12 +53,13 @@ class BlockPage:
         risks: Why it may hurt; with any, this is the page that asks again.
         cautions: Who of them came without harm lately.
         name: What must be typed to confirm; empty: nothing.
-        affected: Tracers that would refuse: those in the scope that have attack detection on.
+        affected: Tracers that would refuse: those in the scope with App and API Protection on.
         here: All tracers that are here in the scope.
         source: Where this comes from.
         span_words: How long, in words.
     """
 
+    title: str
     fields: Mapping[str, str]
     wrong: Mapping[str, str]
     spans: tuple[tuple[str, str], ...]
@@ -218,7 +219,9 @@ async def _block_page(
     fields |= {"kind": form.text("kind", "ip"), "span": form.text("span", "1h")}
     fields["seen"] = _digest(cautious) if warned else ""
     kind = KINDS.get(fields["kind"], Kind.IP)
+    count = len(values_of(form, kind))
     view = BlockPage(
+        title=_title(form, kind, count),
         fields=fields,
         wrong=wrong or {},
         spans=tuple((name, words) for name, _, words in SPANS),
@@ -231,7 +234,7 @@ async def _block_page(
         name=to_type(risky) if risks else "",
         affected=sum(DATA in line.facts.get("products", ()) for line in within),
         here=len(within),
-        count=len(values_of(form, kind)),
+        count=count,
         is_extending=form.flag("extend"),
         source=source_link(form.text("source")) if form.text("source") else Link(""),
         next_path=next_of(form, PATH),
@@ -242,6 +245,17 @@ async def _block_page(
         request, template, title="Block", view=view, principal=principal, tenant=tenant,
         status_code=status_code,
     )  # fmt: skip
+
+
+def _title(form: Form, kind: Kind, count: int) -> str:
+    if form.flag("extend"):
+        return "Block for longer, or for less"
+    if count < 2:
+        return "Block an address or a user"
+    whom = "users" if kind is Kind.USER else "addresses"
+    if form.text("source").startswith("signal:"):
+        whom = f"{whom} of a signal" if kind is Kind.USER else "attackers of a signal"
+    return f"Block all {count:,} {whom}"
 
 
 def _span_words(form: Form) -> str:

@@ -54,7 +54,7 @@ NAVIGATION: tuple[tuple[str, str, str, str, str], ...] = (
 _PART_OF = dict.fromkeys(
     ("/protect/passlist", "/protect/modes", "/protect/rules", "/protect/block-page", "/protect/rule-sets"),
     "/protect/policies",
-)
+) | dict.fromkeys(("/protect/block", "/protect/import", "/protect/feeds"), "/protect/denylist")
 
 environment = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
