@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealwire.errors import MalformedError, OversizeError, UntrustedError
-from sealwire.server.security import go_payload
+from sealwire.server.security import go_messages, go_payload
 from sealwire.server.security.go_payload import Payload, read, unpack
 from sealwire.server.security.rows import SecurityTrace, security_trace
 from sealwire.wire.traces import MAX_TRACES_BYTES, SecuritySpan, Visit, select
@@ -227,7 +227,7 @@ def test_a_message_within_a_message_within_a_message_costs_nothing() -> None:
 
 
 def test_parts_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(go_payload, "MAX_FIELDS", 1_000)
+    monkeypatch.setattr(go_messages, "MAX_FIELDS", 1_000)
     monkeypatch.setattr(go_payload, "MAX_TRACES", 100)
     monkeypatch.setattr(go_payload, "MAX_PAYLOADS", 50)
     for body in (b"\x10\x00" * 1_001, field(5, field(6, b"") * 101), field(5, b"") * 51):
@@ -262,5 +262,5 @@ _BODY = payload(recorded.recorded_trace("sql_injection"), recorded.recorded_trac
 
 
 def test_fields_that_are_not_known_are_passed_over() -> None:
-    more = _BODY + field(11, b"anything") + field(99 % 16, b"x") + b"\x80\x01\x05"
+    more = _BODY + field(12, b"anything") + field(99 % 16, b"x") + b"\x80\x01\x05"
     assert len(read(more, now_ms=NOW_MS).spans) == 2
