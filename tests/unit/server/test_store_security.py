@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from sealwire.errors import ConflictError
 from sealwire.server.security.facets import FACETS
-from sealwire.server.security.query import MAX_TERMS, compiled, parse
+from sealwire.server.security.query import MAX_TERMS, Is, Not, compiled, parse
+from sealwire.server.security.query import Any as Any_
 from sealwire.server.security.rows import SecurityTrace
 from sealwire.server.security.rules import Severity
 from sealwire.server.security.signals import Signal
@@ -90,6 +91,17 @@ def test_the_longest_query_is_still_a_statement(database: Database) -> None:
         node = parse(text)
         with database.read() as c:
             assert bool(store.search(c, ORG, node, **EVER)) == compiled(node)(row())
+
+
+def test_very_many_names_beside_each_other_are_still_a_statement(database: Database) -> None:
+    """As the modes of two thousand rules ask for; nobody types that."""
+    put(database, Stored(row()))
+    for last, expected in (("crs-941", 1), ("crs-942", 0)):
+        names = [*(f"r-{number}" for number in range(2_500)), last]
+        node = Any_(tuple(Is(FACETS["@appsec.rule_id"], name, quoted=True) for name in names))
+        with database.read() as c:
+            assert len(store.search(c, ORG, node, **EVER)) == expected
+            assert len(store.search(c, ORG, Not(node), **EVER)) == 1 - expected
 
 
 def test_pages_follow_each_other_newest_first_with_nothing_lost_between(database: Database) -> None:

@@ -22,6 +22,7 @@ from sealwire.server.store.security_tables import security_traces
 
 BREAK: Final = "\n"  # before and after each of several values; none has it, as rows are plain
 MAX_VALUE_CHARS: Final = 2_000
+FLAT: Final = 100  # terms beside each other
 
 _ADDRESSES: Final = {"actor_ip": security_traces.c.actor_address, "peer_ip": security_traces.c.peer_address}
 _FREE: Final = tuple(values_of(facet) for facet in FACETS.values() if facet.free)
@@ -93,7 +94,7 @@ def where(node: q.Node, dialect: str) -> sa.ColumnElement[bool]:
         case q.All(nodes):
             return sa.and_(*(where(each, dialect) for each in nodes))
         case q.Any(nodes):
-            return sa.or_(*(where(each, dialect) for each in nodes))
+            return _one_of([where(each, dialect) for each in nodes])
         case q.Between():
             return _between(node)
         case q.Within(facet, network):
@@ -105,6 +106,14 @@ def where(node: q.Node, dialect: str) -> sa.ColumnElement[bool]:
             return _word(text, dialect)
         case q.Is():
             return _is(node, dialect)
+
+
+def _one_of(terms: list[sa.ColumnElement[bool]]) -> sa.ColumnElement[bool]:
+    """Any of them. SQLite takes no expression a thousand deep, and reads ``OR`` after ``OR`` as such."""
+    while len(terms) > FLAT:
+        parts = [sa.or_(*terms[start : start + FLAT]) for start in range(0, len(terms), FLAT)]
+        terms = [sa.case((part, sa.true()), else_=sa.false()) for part in parts]
+    return sa.or_(*terms)
 
 
 def _is(node: q.Is, dialect: str) -> sa.ColumnElement[bool]:
