@@ -40,6 +40,7 @@ from sealwire.server.control_plane import ControlPlane
 from sealwire.server.metrics import render
 from sealwire.server.ui import answers
 from sealwire.server.ui.live import Viewers
+from sealwire.server.ui.render import read_templates
 from sealwire.server.ui.resume import KeptForms
 from sealwire.server.ui.router import router as pages
 
@@ -143,8 +144,10 @@ async def serve(plane: ControlPlane) -> None:
         if first_run is not None:
             print(f"Open this once, to set your password and begin: {first_run}", flush=True)  # noqa: T201
         print(f"sealwire server ready on {plane.url}", flush=True)  # noqa: T201 - the line people wait for
+        reading = asyncio.create_task(read_templates(), name="templates")
         await stopping.wait()
         log.info("stopping")
+        reading.cancel()
         plane.stopping.set()
         for tenant in plane.tenants.values():
             tenant.distributor.release_waiters()

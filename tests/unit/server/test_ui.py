@@ -303,3 +303,15 @@ def test_a_change_of_any_static_file_changes_every_address() -> None:
     assert re.fullmatch(r"/static/[0-9a-f]{16}/app\.css", assets().url("app.css"))
     with pytest.raises(RuntimeError):
         assets().url("missing.css")
+
+
+# Templates ----------------------------------------------------------------------------------------------
+
+
+def test_every_template_can_be_read() -> None:
+    """A server reads them after its start, so a mistake in one must be found here."""
+    asyncio.run(render.read_templates(after_s=0, rest_s=0))
+
+    names = render.environment.list_templates()
+    assert len(names) > 100
+    assert all(render.environment.get_template(name).name == name for name in names)

@@ -6,6 +6,7 @@ inline script and no inline style anywhere: the policy of ``answers`` would refu
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable
@@ -89,10 +90,15 @@ environment.globals.update(
 )
 
 
-def compile_templates() -> None:
-    """Read every template now: a mistake in one ends the start and not somebody's visit."""
+async def read_templates(*, after_s: float = 5.0, rest_s: float = 0.05) -> None:
+    """Read every template before somebody asks for it, one at a time beside all else.
+
+    All together take a second of a core, for which neither a start nor somebody's first visit waits.
+    """
+    await asyncio.sleep(after_s)
     for name in environment.list_templates():
-        environment.get_template(name)
+        await asyncio.to_thread(environment.get_template, name)
+        await asyncio.sleep(rest_s)
 
 
 def page(

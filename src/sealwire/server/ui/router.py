@@ -32,7 +32,6 @@ from sealwire.server.ui import (
     protect_policies_modes,
     protect_policies_rule_sets,
     protect_policies_rules,
-    render,
     resume,
     roles,
     security_rules,
@@ -58,7 +57,6 @@ _OPEN = (pages, join, sign_in, single_sign_on, install)
 
 def router() -> Router:
     """All pages, their live screens and static files."""
-    render.compile_templates()
     of_people = guarded(
         "/",
         [handler for module in _GUARDED for handler in module.HANDLERS],
