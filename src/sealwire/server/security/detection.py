@@ -35,7 +35,7 @@ from sealwire.errors import TooOftenError, UnavailableError
 from sealwire.server.fleet.inventory import Rate
 from sealwire.server.security import rule_book
 from sealwire.server.security.deliveries import Run, run_key
-from sealwire.server.security.engine import Counters, Engine, Past
+from sealwire.server.security.engine import MAX_PASTS, Counters, Engine, Past
 from sealwire.server.security.observed import Observed, Sightings
 from sealwire.server.security.rows import MAX_AHEAD_S, SecurityTrace, plain, security_trace, visit_row
 from sealwire.server.security.rules import Rule
@@ -182,9 +182,9 @@ class Detection:
         with self._database.read() as c:
             rules = rule_book.load(c, self._org_id)
             signals = store.open_signals(c, self._org_id)
-            pasts = store.memories(c, self._org_id, "past")
+            pasts = store.memories(c, self._org_id, "past", newest=MAX_PASTS)
             self._sightings = Sightings(list(store.memories(c, self._org_id, "observed").values()))
-            for key, packed in store.memories(c, self._org_id, "batch").items():
+            for key, packed in store.memories(c, self._org_id, "batch", newest=MAX_RUNS).items():
                 self._runs[key] = _Held(Run(packed))
             window = max((rule.window_s for rule in rules if rule.enabled), default=0)
             self._rules = _versions(rules)
@@ -457,11 +457,12 @@ class Detection:
         self.traffic.tick(now_ms=int(now * 1000))
         memories = self._unwritten.memories
         memories.setdefault("observed", {}).update(self._sightings.take_changed())
+        written, self._pasts_written = self._pasts_written, {}
         for (rule_id, key), past in self._engine.pasts().items():
             packed = msgspec.msgpack.encode((rule_id, key, past))
             name = hashlib.sha256("\0".join((rule_id, *key)).encode(errors="replace")).hexdigest()[:32]
-            if self._pasts_written.get(name) != hash(packed):
-                self._pasts_written[name] = hash(packed)
+            self._pasts_written[name] = hash(packed)  # of those that are held, and no others
+            if written.get(name) != hash(packed):
                 memories.setdefault("past", {})[name] = packed
         for kind in [kind for kind, documents in memories.items() if not documents]:
             del memories[kind]

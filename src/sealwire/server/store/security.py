@@ -691,11 +691,16 @@ def _rule_row(row: sa.Row[Any]) -> RuleRow:
 # Memory -----------------------------------------------------------------------------------------------------
 
 
-def memories(c: sa.Connection, org_id: int, kind: str) -> dict[str, bytes]:
-    """What detection wrote down of one kind."""
+def memories(c: sa.Connection, org_id: int, kind: str, *, newest: int = 10_000) -> dict[str, bytes]:
+    """What detection wrote down of one kind: the newest of it, those last written last."""
     m = detection_memory.c
-    asked = sa.select(m.key, m.document).where(m.org_id == org_id, m.kind == kind)
-    return {key: bytes(document) for key, document in c.execute(asked)}
+    asked = (
+        sa.select(m.key, m.document)
+        .where(m.org_id == org_id, m.kind == kind)
+        .order_by(m.at_ms.desc(), m.key)
+        .limit(newest)
+    )
+    return {key: bytes(document) for key, document in reversed(c.execute(asked).all())}
 
 
 def put_memories(

@@ -658,3 +658,23 @@ def test_a_rule_that_was_changed_elsewhere_is_gone_by(database: Database, clock:
         assert not it.signals()
 
     play(database, clock, case)
+
+
+def test_what_is_remembered_after_a_restart_is_bounded_and_the_newest(
+    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_RUNS", 3)
+
+    async def case(it: Stage) -> None:
+        for number in range(6):
+            clock.now += 1
+            await it.take(batch(1, attacks(1 + number, 1, at=clock.now), at=clock.now, agent=f"a{number}"))
+
+        again = it.begin()
+
+        assert len(again._runs) == 3
+        done = again.take(batch(1, at=clock.now, agent="a5"), key_id="k1")
+        assert done.done()  # it is known
+        assert again.counters()["batches_again"] == 1
+
+    play(database, clock, case)
