@@ -739,3 +739,21 @@ def test_one_list_that_cannot_be_written_does_not_keep_those_of_others(
         assert await denylists(console).lapse() == 2
 
     run(tmp_path, case)
+
+
+def test_the_page_of_a_draft_blocks_what_it_showed_and_nothing_else(tmp_path: Path) -> None:
+    async def case(console: Console) -> None:
+        draft = await console.post("/protect/drafts", {"text": "203.0.113.7"})
+        address, headers = f"/protect/import/{draft['id']}", {**console.headers, "Accept": "text/html"}
+        shown = (await console.client.get(address, headers=headers)).text
+        seen = shown.partition('name="seen" value="')[2].partition('"')[0]
+        await console.put(f"/protect/drafts/{draft['id']}", {"text": "203.0.113.7\n198.51.100.1"})
+
+        late = await console.client.post(f"{address}/block", data={"seen": seen}, headers=headers)
+        assert (late.status_code, "look again" in late.text) == (422, True)
+        assert await file_of(console) == {}
+        again = late.text.partition('name="seen" value="')[2].partition('"')[0]
+        await console.client.post(f"{address}/block", data={"seen": again}, headers=headers)
+        assert len(await file_of(console)) == 2
+
+    run(tmp_path, case)

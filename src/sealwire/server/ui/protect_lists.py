@@ -68,6 +68,7 @@ class DraftPage:
     """A list, what would happen, and what is wrong with it.
 
     Attributes:
+        digest: Of what is shown.
         facts: What is counted, and how many.
         numbers: Of the lines that can be mended here, in order; ``mend`` are their texts.
         more_bad: How many mistakes are not shown.
@@ -76,6 +77,7 @@ class DraftPage:
     """
 
     draft_id: str
+    digest: str
     what: str
     where: str
     span_words: str
@@ -251,6 +253,9 @@ async def block_draft(
     drafts = Drafts(plane, tenant, principal, own_address=own_address(request))
     tried = await drafts.tried(await drafts.get(draft_id))
     name = _to_type(tried)
+    if form.text("seen", tried.row.digest) != tried.row.digest:  # never blocked: what nobody looked at
+        words = "Somebody changed this list since you looked at it: look again."
+        return await _draft_page(request, principal, tenant, tried, wrong=words)
     if name and form.text("confirm") != name:
         return await _draft_page(request, principal, tenant, tried, wrong=f"Type {name} to confirm.")
     try:
@@ -299,6 +304,7 @@ async def _draft_page(
         )
     view = DraftPage(
         draft_id=row.draft_id,
+        digest=row.digest,
         what=what,
         where=in_words(tried.target),
         span_words=span_words,
