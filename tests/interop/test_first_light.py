@@ -29,7 +29,7 @@ from tests.support.payloads import (
     own_rules,
     tracing,
 )
-from tests.support.processes import wait_until
+from tests.support.processes import NotReadyError, wait_until
 from tests.support.stack import AdminApi, Agent, ControlPlane
 from tests.support.wiretap import Exchange, Wiretap
 
@@ -171,7 +171,7 @@ def test_switching_on_is_acknowledged_and_timed(shop: Shop) -> None:
     assert delivery["config_ids"] == [on["id"]]
     assert delivery["state"] == "in_step"
     # Its own interval, and what a busy machine needs.
-    assert 0 < delivery["took_s"] < 10 * POLL_S, delivery
+    assert 0 < delivery["took_s"] < 30 * POLL_S, delivery
     client = shop.api.client_of(shop.service)
     assert client is not None
     assert client["state"] == "in_step"
@@ -197,9 +197,16 @@ def test_a_blocked_address_is_refused_and_no_other_until_it_is_unblocked(shop: S
 def test_a_block_lapses_by_itself(shop: Shop) -> None:
     """Its end is in the file the tracer holds: nobody changes anything when it comes."""
     shop.switch_on()
-    until_s = int(time.time()) + 6
-    denied = shop.give("ASM_DATA", denied_ips(DENIED, until_s=until_s))
-    shop.app.wait_for_status(403, from_ip=DENIED, timeout_s=5.5)
+    for lasts_s in (6, 12, 24, 48):  # on a busy machine a short one may lapse before it is there
+        until_s = int(time.time()) + lasts_s
+        denied = shop.give("ASM_DATA", denied_ips(DENIED, until_s=until_s))
+        try:
+            shop.app.wait_for_status(403, from_ip=DENIED, timeout_s=lasts_s - 0.5)
+        except NotReadyError:
+            assert lasts_s < 48
+            shop.take_back(denied)
+        else:
+            break
     shop.acknowledges(denied)
     published = shop.api.get("/status")["director_version"]
 

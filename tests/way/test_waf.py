@@ -237,7 +237,8 @@ def test_a_catastrophic_pattern_takes_no_time() -> None:
     async def case(box: WafBox) -> None:
         answer = await box.run({"ASM/x": raw(asm)}, [{QUERY: {"q": ["a" * 4000 + "!"]}}], bundled=False)
 
-        assert answer.verdicts[0].took_us < 100_000
+        # Going back over what it tried it would never end. The bound is what a busy machine may add.
+        assert answer.verdicts[0].took_us < 5_000_000
         assert not answer.verdicts[0].timed_out
 
     in_box(case)

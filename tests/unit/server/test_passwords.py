@@ -100,6 +100,8 @@ def test_a_hash_of_other_parameters_is_made_anew() -> None:
 
 
 def test_comparing_without_a_hash_costs_as_much_as_with_one() -> None:
+    """In time of the processor, which a busy machine does not stretch; twice the work would show."""
+
     async def run() -> None:
         made = Passwords(time_cost=2, memory_kib=19456)
         kept = await made.hash(GOOD)
@@ -111,11 +113,11 @@ def test_comparing_without_a_hash_costs_as_much_as_with_one() -> None:
                 ("nobody", None, "wrong password"),
                 ("too long", kept, "x" * 100_000),
             ):
-                started = time.perf_counter()
+                started = time.process_time()
                 assert not (await made.compare(stored, password)).matches
-                took[who].append(time.perf_counter() - started)
+                took[who].append(time.process_time() - started)
         best = {who: min(times) for who, times in took.items()}
-        assert max(best.values()) < 1.5 * min(best.values()), best
+        assert max(best.values()) < 1.7 * min(best.values()), best
 
     asyncio.run(run())
 
