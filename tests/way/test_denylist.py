@@ -14,7 +14,7 @@ import pytest
 
 from sealwire.clock import utc_now
 from sealwire.errors import InvalidChangeError, NotPermittedError
-from sealwire.server.access.permissions import BUILT_IN_ROLES, STANDARD, Grant, Principal
+from sealwire.server.access.permissions import BUILT_IN_ROLES, STANDARD, Grant, Principal, Role
 from sealwire.server.protect.actions import Protect
 from sealwire.server.protect.denylist import Kind
 from sealwire.server.protect.denylists import Denylists
@@ -755,5 +755,25 @@ def test_the_page_of_a_draft_blocks_what_it_showed_and_nothing_else(tmp_path: Pa
         again = late.text.partition('name="seen" value="')[2].partition('"')[0]
         await console.client.post(f"{address}/block", data={"seen": again}, headers=headers)
         assert len(await file_of(console)) == 2
+
+    run(tmp_path, case)
+
+
+def test_the_last_suspicious_address_is_let_in_by_who_may_not_write_rules(tmp_path: Path) -> None:
+    async def case(console: Console) -> None:
+        await block(console, "203.0.113.7", kind="suspicious")
+        blocking = Role("r", "Blocking", BUILT_IN_ROLES[STANDARD].permissions - {"appsec_event_rule_write"})
+        ann = Principal("ann", 1, (Grant(blocking),))
+        doing = Protect(console.plane, console.plane.tenants[1], ann)
+
+        done = await doing.unblock(Kind.SUSPICIOUS, ["203.0.113.7"])
+
+        assert done.changed
+        assert await listed(console) == []
+        assert await file_of(console, "suspicious_ips_data_id") == {}
+        again = await doing.block(
+            Kind.SUSPICIOUS, doing.check(Kind.SUSPICIOUS, ["203.0.113.8"]), until_s=None, target=Targeting()
+        )
+        assert again.changed  # what looks at the list is there still
 
     run(tmp_path, case)

@@ -266,7 +266,12 @@ class Denylists:
             config, _ = await editor.create({**made, "payload": plan.payload}, also=also, is_rendered=True)
         self._remember(plan, key, config)
         if not excludes and (ruling := self._excluding.pop(key, None)) is not None:
-            await editor.retire(ruling.config_id, expected_revision=None)
+            try:
+                await editor.retire(ruling.config_id, expected_revision=None)
+            except SealwireError as error:
+                # The change is written, and without a list this does nothing: perhaps it is not theirs.
+                log.info("exclusion of nobody stays", config=ruling.config_id, code=error.code)
+                self._excluding[key] = ruling
         return Written(plan.edit, config, True, plan.covered, len(plan.raw))
 
     def _plan(self, target: Targeting, key: str, decide: Decide) -> _Plan:
