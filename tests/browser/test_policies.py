@@ -42,7 +42,7 @@ def test_a_rule_is_written_tried_refused_mended_and_saved_and_a_kind_blocks(visi
     ).wait_for()
 
     page.get_by_label("Regex").fill("^acme-")
-    page.get_by_label("Actions when it matches").fill("block")
+    page.get_by_label("When it matches").select_option("block")
     page.get_by_role("button", name="Try", exact=True).click()
     page.locator("#tried").get_by_text("Matches, and blocks").wait_for()
     page.get_by_role("button", name="Review").last.click()

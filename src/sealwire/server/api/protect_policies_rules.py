@@ -270,12 +270,7 @@ async def try_custom_rule(
     return _tried(tried, request)
 
 
-async def request_of_trace(work: Policies, trace_id: str) -> str:
-    """What is known of the request of a stored trace, as text.
-
-    Raises:
-        NotFoundError: It is not kept here, or not theirs to see.
-    """
+async def _trace(work: Policies, trace_id: str) -> list[security.Found]:
     work.principal.require("security_monitoring_signals_read")
 
     def look() -> list[security.Found]:
@@ -285,8 +280,28 @@ async def request_of_trace(work: Policies, trace_id: str) -> str:
     found = await asyncio.to_thread(look)
     if not found:
         raise NotFoundError(f"There is no trace {trace_id[:40]} here; it may have been forgotten.")
-    row = found[0].row
+    return found
+
+
+async def request_of_trace(work: Policies, trace_id: str) -> str:
+    """What is known of the request of a stored trace, as text.
+
+    Raises:
+        NotFoundError: It is not kept here, or not theirs to see.
+    """
+    row = (await _trace(work, trace_id))[0].row
     return custom_rules.request_of(row.method, row.url, [("user-agent", row.user_agent)], row.actor_ip)
+
+
+async def rule_of_trace(work: Policies, trace_id: str) -> dict[str, Any]:
+    """A rule to begin with, that looks for what was found in a stored trace.
+
+    Raises:
+        NotFoundError: It is not kept here, or not theirs to see.
+    """
+    found = await _trace(work, trace_id)
+    triggers = [trigger for one in found for trigger in one.row.triggers]
+    return custom_rules.of_triggers(triggers, user_agent=found[0].row.user_agent[:300])
 
 
 def _tried(tried: Tried, request: str) -> TriedRule:

@@ -22,9 +22,41 @@ from sealwire.server.waf import engine as waf
 from sealwire.server.waf import sample_request
 from sealwire.server.waf.box import Answer
 from sealwire.server.waf.sample_request import Told
+from sealwire.wire.security import Parameter, Trigger
 
 HEADERS = "server.request.headers.no_cookies"
+_ASKED = "server.request."
 MAX_NAME = 120
+MAX_PATTERN = 200  # characters of what matched, in a rule that begins with it
+#: What the engine can be asked to look at, and what is there; tracers give it as far as they know it.
+ADDRESSES: Mapping[str, str] = {
+    "server.request.method": "GET, POST and others",
+    "server.request.uri.raw": "path and query, as sent",
+    "server.request.query": "parameters of the query",
+    "server.request.path_params": "parts of the path that the route names",
+    "server.request.headers.no_cookies": "headers; their names in lower case as the key path",
+    "server.request.cookies": "cookies by name",
+    "server.request.body": "the body, read as form, JSON or text",
+    "server.request.body.filenames": "names of uploaded files",
+    "server.request.jwt": "the token of the Authorization header",
+    "server.response.status": "status of the answer, as text",
+    "server.response.headers.no_cookies": "headers of the answer",
+    "server.response.body": "the answer, where it is JSON",
+    "http.client_ip": "address of who asks",
+    "usr.id": "the user, as the application tells",
+    "usr.session_id": "the session, as the application tells",
+    "graphql.server.all_resolvers": "arguments of all GraphQL resolvers",
+    "grpc.server.request.message": "the gRPC message",
+    "grpc.server.request.metadata": "the gRPC metadata",
+    "server.business_logic.users.login.success": "there when somebody signed in",
+    "server.business_logic.users.login.failure": "there when somebody failed to sign in",
+    "server.business_logic.users.signup": "there when somebody signed up",
+    "server.db.statement": "a statement to the database",
+    "server.io.net.url": "an address the application asks",
+    "server.io.fs.file": "a file the application opens",
+    "server.sys.exec.cmd": "a program the application starts",
+    "server.sys.shell.cmd": "a command the application gives to a shell",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +152,33 @@ def blank(name: str = "", *, user_agent: str = "") -> dict[str, Any]:
         "transformers": [],
         "on_match": [],
     }
+
+
+def of_triggers(triggers: Sequence[Trigger], *, user_agent: str = "") -> dict[str, Any]:
+    """A rule to begin with, that looks for what one of these found where it found it.
+
+    Args:
+        user_agent: To look for where none of them found anything in what was asked.
+    """
+    for trigger in triggers:
+        for match in trigger.matches:
+            for parameter in match.parameters:
+                hit = next((text for text in parameter.highlight if 0 < len(text) <= MAX_PATTERN), "")
+                if trigger.category != "security_response" and hit and parameter.address.startswith(_ASKED):
+                    return _looking_for(trigger.name or trigger.rule_id, parameter, hit)
+    return blank(user_agent=user_agent)
+
+
+def _looking_for(name: str, parameter: Parameter, hit: str) -> dict[str, Any]:
+    key_path = list(parameter.key_path)
+    while key_path and key_path[-1].isdecimal():
+        key_path.pop()  # the how-manieth of several values: any of them
+    looked_at = {"address": parameter.address, **({"key_path": key_path} if key_path else {})}
+    rule = blank(f"As {name}")
+    rule["conditions"] = [
+        {"operator": "match_regex", "parameters": {"inputs": [looked_at], "regex": escaped(hit)}}
+    ]
+    return rule
 
 
 def escaped(text: str) -> str:

@@ -169,7 +169,7 @@ def checked(
     problems += [
         Problem(f"$.paths[{index}]", why)
         for index, text in enumerate(paths[:MAX_VALUES])
-        if (why := _path_is_wrong(text))
+        if (why := path_is_wrong(text))
     ]
     if mode not in list(Mode):
         problems.append(Problem("$.mode", "bypass or monitor"))
@@ -207,7 +207,8 @@ def _address(text: str) -> str:
     return str(network.network_address) if network.num_addresses == 1 else str(network)
 
 
-def _path_is_wrong(text: str) -> str:
+def path_is_wrong(text: str) -> str:
+    """Why this is no path of an entry; empty where it is one."""
     if not text.startswith("/"):
         return f"A path begins with a slash, unlike {text[:60]!r}."
     if any(mark in text for mark in "?#") or any(ord(one) < 33 for one in text):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +23,7 @@ from sealwire.errors import (
 from sealwire.products import PRODUCTS, Product
 from sealwire.products.waf_rules import RULE
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
-from sealwire.server.api.protect_policies_rules import request_of_trace
+from sealwire.server.api.protect_policies_rules import request_of_trace, rule_of_trace
 from sealwire.server.protect import custom_rules, policy
 from sealwire.server.protect.custom_rules import Listed, Tried
 from sealwire.server.protect.policy import ASM, Plan, Policies
@@ -49,6 +50,8 @@ from sealwire.server.ui.views import Moment
 
 MAX_BODY = 2 * 1024 * 1024
 EXAMPLE = "curl 'https://shop.example/search?q=shoes' -H 'User-Agent: acme-scanner/1.0'"
+OWN = "own"  # actions that only JSON can say
+CHOICES = (("monitor", "Monitor: it tells"), ("block", "Block, as the block page says"))
 #: A rule as the forms of configs draw it: the engine's own shape, with words for people.
 _ASM = PRODUCTS[ASM]
 RULE_FORM = Product(
@@ -61,7 +64,6 @@ RULE_FORM = Product(
     example=custom_rules.blank("Old exporter", user_agent="acme-exporter/0.9"),
     labels={
         "$.id": "Id",
-        "$.on_match": "Actions when it matches",
         "$.tags": "Tags",
         "$.tags.type": "Type",
         "$.conditions": "Conditions, all of which must hold",
@@ -120,6 +122,8 @@ class RulePage:
         root: Fields of the rule; None in JSON mode.
         marks: Problems as JSON, for the editor.
         request: What is tried on it.
+        does: Which of ``choices`` it does when it matches; ``on_match`` says it as JSON.
+        addresses: What the engine can look at, and what is there.
     """
 
     path: str
@@ -136,7 +140,10 @@ class RulePage:
     request: str
     example: str
     tried: TriedView | None
-    mode: str
+    does: str
+    choices: tuple[tuple[str, str], ...]
+    on_match: str
+    addresses: tuple[tuple[str, str], ...]
     may_write: bool
 
 
@@ -172,11 +179,15 @@ async def show_rules(request: Asked, principal: Asker, tenant: OwnTenant, plane:
 
 @get("/protect/rules/new", opt=WRITE, include_in_schema=False)
 async def show_new_rule(request: Asked, principal: Asker, tenant: OwnTenant, plane: Plane) -> Response[Any]:
-    """The form; ``user_agent`` begins a rule on it, ``trace`` fills the test box."""
-    work = _Work(request, Policies(plane, tenant, principal), None)
+    """The form; ``user_agent`` begins a rule on it, ``trace`` on what was found there, to be tried on it."""
+    policies = Policies(plane, tenant, principal)
     asked = query(request)
     rule = custom_rules.blank(user_agent=asked.text("user_agent")[:300])
-    return await work.form(replace(config_draft.new(RULE_FORM), payload=rule), asked)
+    if asked.text("trace") and not asked.text("user_agent"):
+        with contextlib.suppress(NotFoundError, NotPermittedError):  # said beside the test box
+            rule = await rule_of_trace(policies, asked.text("trace")[:32])
+    draft = replace(config_draft.new(RULE_FORM), payload=rule)
+    return await _Work(request, policies, None).form(draft, asked)
 
 
 @post(
@@ -243,7 +254,7 @@ class _Work:
     async def take(self) -> Response[Any]:
         form = await forms.read(self._request, max_bytes=MAX_BODY, max_fields=schema_fields.MAX_FIELDS)
         config_id = "" if self._found is None else self._found.row.config_id
-        draft = await asyncio.to_thread(config_draft.read, RULE_FORM, config_id, form)
+        draft = _with_choice(await asyncio.to_thread(config_draft.read, RULE_FORM, config_id, form), form)
         action, _, name = form.text("do").partition(":")
         match action:
             case "publish" | "review" | "":
@@ -321,6 +332,7 @@ class _Work:
         if draft.mode == config_draft.FORM and isinstance(draft.payload, dict):
             of_rule = [one for one in problems if not one.path.startswith("$.targeting")]
             root = await asyncio.to_thread(schema_form.build, RULE_FORM, draft.payload, of_rule)
+            _simplify(root)
         elsewhere = {
             name: one.message
             for one in problems
@@ -350,13 +362,56 @@ class _Work:
             request=request,
             example=EXAMPLE,
             tried=tried,
-            mode=custom_rules.mode_of(rule),
+            does=_choice(rule),
+            choices=CHOICES if _choice(rule) != OWN else (*CHOICES, (OWN, _in_words(rule))),
+            on_match=json_text.compact(rule.get("on_match", [])),
+            addresses=tuple(custom_rules.ADDRESSES.items()),
             may_write=may_write(self._work),
         )
         return page(
             self._request, "protect_policies/rule.html", title=view.title, view=view,
             principal=self._work.principal, tenant=self._work.tenant,
         )  # fmt: skip
+
+
+def _choice(rule: Mapping[str, Any]) -> str:
+    """What of the form's choices a rule does when it matches."""
+    match rule.get("on_match", []):
+        case [] | ["monitor"]:
+            return "monitor"
+        case ["block"]:
+            return "block"
+        case _:
+            return OWN
+
+
+def _in_words(rule: Mapping[str, Any]) -> str:
+    actions = rule.get("on_match")
+    named = ", ".join(map(str, actions[:5])) if isinstance(actions, list) else str(actions)
+    return f"As its JSON says: {named[:100]}"
+
+
+def _with_choice(draft: Draft, form: Form) -> Draft:
+    """A draft with what was chosen in the form, which has no field for actions."""
+    does = form.text("does")
+    if draft.mode != config_draft.FORM or "payload" in form.fields or not isinstance(draft.payload, dict):
+        return draft
+    actions: Any = ["block"] if does == "block" else []
+    if does == OWN:
+        try:
+            actions = json_text.parse(form.raw("on_match"))
+        except InvalidChangeError:
+            actions = []
+    return replace(draft, payload={**draft.payload, "on_match": actions})
+
+
+def _simplify(root: Node) -> None:
+    """Leave the actions to a choice of their own, and know what can be looked at."""
+    root.members[:] = [one for one in root.members if one.path != "$.on_match"]
+    root.addable[:] = [one for one in root.addable if not one[0].endswith(".on_match")]
+    for node in schema_form.walk(root):
+        if node.path.endswith(".address"):
+            node.suggestions = "known-addresses"
 
 
 def _of_rule(problem: Problem) -> Problem:

@@ -77,6 +77,7 @@ class Node:
         pastes: Many elements can be given as lines.
         is_row: It stands in a list or map.
         folds: It is a row among many, and closed until somebody wants it.
+        suggestions: Id of the page's list of values for it; they are not all.
     """
 
     kind: str
@@ -104,6 +105,7 @@ class Node:
     most: float | None = None
     max_length: int | None = None
     problems: list[str] = field(default_factory=list)
+    suggestions: str = ""
 
     @property
     def id(self) -> str:
@@ -366,7 +368,7 @@ _STEP = re.compile(r"\.[^.\[\]]+|\[[0-9]+\]|\[\"(?:[^\"\\]|\\.)*\"…?\]")
 
 def _attach(root: Node, problems: Iterable[Problem]) -> None:
     by_path: dict[str, Node] = {}
-    for node in _all(root):
+    for node in walk(root):
         by_path.setdefault(node.path, node)
     for problem in problems:
         steps = _STEP.findall(problem.path[1:])
@@ -385,16 +387,17 @@ def _attach(root: Node, problems: Iterable[Problem]) -> None:
             break
 
 
-def _all(node: Node) -> Iterator[Node]:
+def walk(node: Node) -> Iterator[Node]:
+    """A node and all below it."""
     yield node
     for inner in (*node.members, *node.rare):
-        yield from _all(inner)
+        yield from walk(inner)
 
 
 def field_of(root: Node, path: str) -> str:
     """The id of the element at, or nearest to, a path; to lead somebody to a problem."""
     by_path: dict[str, str] = {}
-    for node in _all(root):
+    for node in walk(root):
         by_path.setdefault(node.path, node.id)
     steps = _STEP.findall(path[1:])
     for length in range(len(steps), -1, -1):

@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode, urlsplit
 
 import sqlalchemy as sa
 from litestar import Request, Response, get
@@ -17,6 +17,7 @@ from sealwire.server.access import Principal
 from sealwire.server.api import security_traces as api
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
 from sealwire.server.control_plane import ControlPlane
+from sealwire.server.protect import passlist
 from sealwire.server.security import stacks as exploit_stacks
 from sealwire.server.security.facets import FACETS
 from sealwire.server.security.rows import SecurityTrace
@@ -27,6 +28,7 @@ from sealwire.server.store.security import Bar, Found, SignalFilter, SignalRow
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import security_traces_query as clicked
 from sealwire.server.ui import timeline
+from sealwire.server.ui.protect_policies_review import TO_WRITE
 from sealwire.server.ui.render import client_href, has_page, moment, page
 from sealwire.server.ui.security_signal_words import SEVERITIES
 from sealwire.server.ui.security_traces_words import (
@@ -46,7 +48,9 @@ from sealwire.wire.security import Event, Match, Parameter, Trigger
 Asked: TypeAlias = Request[Any, Any, Any]
 READ: Final = {"permission": "security_monitoring_signals_read"}
 PATH: Final = "/security/traces"
-TRY_PATH: Final = "/protect/rules/new"
+RULE_PATH: Final = "/protect/rules/new"
+PASS_PATH: Final = "/protect/passlist/new"
+MAX_PASSED: Final = 10  # rules that are named to be let be
 MAX_SIGNALS: Final = 200  # that are looked through for this trace
 SHOWN_SPANS: Final = 20
 
@@ -148,7 +152,8 @@ class TracePage:
     Attributes:
         blocks: What can be blocked: words and address; nothing for who may not.
         others: Requests of the last day from the same address, besides this one.
-        try_href: Where the request can be tried against rules; None for who may not write any.
+        pass_href: Where what was found can be let be; None for who may not, and where nothing was.
+        rule_href: Where a rule is made of it, and tried on it; None for who may not write any.
     """
 
     trace_id: str
@@ -161,7 +166,8 @@ class TracePage:
     others: int
     others_href: str | None
     signals: tuple[SignalLink, ...]
-    try_href: str | None
+    pass_href: str | None
+    rule_href: str | None
 
 
 @get(f"{PATH}/{{trace_id:str}}", opt=READ, include_in_schema=False)
@@ -207,6 +213,7 @@ async def _view(plane: ControlPlane, tenant: Tenant, principal: Principal, trace
         )
     own = sum(one.row.actor_ip == ip and one.row.ts * 1000 >= begin for one in found)
     first = found[0].row
+    may_write = all(principal.may(permission) for permission in TO_WRITE)
     return TracePage(
         trace_id=trace_id,
         title=" ".join(part for part in (visible(first.method, 16), visible(first.target, 200)) if part),
@@ -218,9 +225,8 @@ async def _view(plane: ControlPlane, tenant: Tenant, principal: Principal, trace
         others=0 if chart is None else max(0, chart.total - own),
         others_href=None if searched is None else _search(searched, range="1d"),
         signals=tuple(_signal(row) for row in signals) if has_page("/security/signals") else (),
-        try_href=f"{TRY_PATH}?{urlencode({'trace': trace_id})}"
-        if principal.may("appsec_event_rule_write")
-        else None,
+        pass_href=_pass(found) if may_write else None,
+        rule_href=f"{RULE_PATH}?{urlencode({'trace': trace_id})}" if may_write else None,
     )
 
 
@@ -263,6 +269,36 @@ def _blocks(found: list[Found], trace_id: str) -> tuple[tuple[str, str], ...]:
 def _block(kind: str, value: str, trace_id: str) -> str:
     asked = {"kind": kind, "values": value, "source": f"trace:{trace_id}", "next": f"{PATH}/{trace_id}"}
     return f"/protect/block?{urlencode(asked)}"
+
+
+def _pass(found: list[Found]) -> str | None:
+    """The form to let be what was found here: from this address, at this path, by these rules, here only."""
+    row = next((one.row for one in found if one.row.triggers), None)
+    rules = [] if row is None else _rules(row)
+    if row is None or not rules:
+        return None  # nothing but the denylist had a say
+    asked = [("rules", rule) for rule in rules[:MAX_PASSED]]
+    if _is_address(row.actor_ip):
+        asked.append(("addresses", row.actor_ip))
+    path = _path(row)
+    if path:
+        asked.append(("paths", path))
+    asked += [(name, value) for name, value in (("service", row.service), ("env", row.env)) if value]
+    return f"{PASS_PATH}?{urlencode(asked)}"
+
+
+def _rules(row: SecurityTrace) -> list[str]:
+    named = (one.rule_id for one in row.triggers if one.category != "security_response")
+    return list(dict.fromkeys(filter(None, named)))
+
+
+def _path(row: SecurityTrace) -> str:
+    """The path of a request as the passlist takes it; empty where it takes none such."""
+    try:
+        path = unquote(urlsplit(row.url).path)
+    except ValueError:
+        return ""
+    return "" if "*" in path or passlist.path_is_wrong(path) else path
 
 
 def _is_address(text: str) -> bool:
