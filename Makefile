@@ -12,7 +12,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check format bench soak conformance interop lock vendor upgrade proto clean
+.PHONY: help setup run test check format bench soak conformance interop go-programs lock vendor upgrade proto clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,13 +98,17 @@ $(STAMPS)/run: requirements/run.lock pyproject.toml | $(STAMPS)/uv
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-interop: $(INTEROP)/ddtrace4/.stamp $(INTEROP)/ddtrace3/.stamp $(INTEROP)/node/.stamp $(INTEROP)/oidc/.stamp ## the foreign programs the tests run, each in a place of its own
+interop: $(INTEROP)/ddtrace4/.stamp $(INTEROP)/ddtrace3/.stamp $(INTEROP)/node/.stamp $(INTEROP)/oidc/.stamp go-programs ## the foreign programs the tests run, each in a place of its own
 
 $(INTEROP)/ddtrace%/.stamp: requirements/interop-ddtrace%.lock | $(STAMPS)/uv
 	@echo "setting up $(@D)" >&2
 	@$(UV) venv --quiet --clear --python $(BIN)/python $(@D)
 	@$(UV) pip sync --quiet --python $(@D)/bin/python --require-hashes $<
 	@touch $@
+
+# Parts of the Go Agent; without Go or their modules they are left out, and the tests that want them skip and say so.
+go-programs: | $(STAMPS)/dev
+	@$(BIN)/python -m tests.support.go_programs
 
 # Without node these are left undone, and the tests that want them skip and say so.
 $(INTEROP)/node/.stamp $(INTEROP)/oidc/.stamp: $(INTEROP)/%/.stamp: tests/interop/%/package.json tests/interop/%/package-lock.json

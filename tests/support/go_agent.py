@@ -2,77 +2,26 @@
 
 ``tests/interop/go`` runs the Agent's published modules, unmodified; here it is built, started, and read. It
 prints a JSON line whenever what it sees changes, so every wait here ends with the picture that was wanted.
-The build is kept in ``.cache/interop/go`` under a digest of all that went into it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
-import shutil
 import signal
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.support.processes import REPOSITORY, Program, clean_environment, wait_until
+from tests.support.go_programs import go_program
+from tests.support.processes import Program, clean_environment, wait_until
 from tests.support.stack import ControlPlane
-
-SOURCE = REPOSITORY / "tests" / "interop" / "go"
-KEPT = REPOSITORY / ".cache" / "interop" / "go"
-
-FETCH_TIMEOUT_S = 120
-BUILD_TIMEOUT_S = 400
-
-# Nobody reads more into a missing network than there is: these are faults of ours, not of the proxy.
-_OUR_FAULT = re.compile(r"checksum mismatch|SECURITY ERROR|missing go\.sum entry|updates to go\.mod needed")
 
 
 def go_agent_program() -> Path:
     """The built program; skips where it is not built and cannot be."""
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("go is not installed, so the Go Agent's service cannot be built")
-    # Never a newer toolchain from the network, nor a change to what is locked.
-    environment = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
-    digest = hashlib.sha256(_run([go, "version"], environment, timeout_s=60).stdout.encode())
-    for file in sorted([*SOURCE.glob("*.go"), *SOURCE.glob("go.*")]):
-        digest.update(f"{file.name} {file.stat().st_size}\n".encode() + file.read_bytes())
-    program = KEPT / digest.hexdigest()[:16] / "goagent"
-    if program.exists():
-        return program
-    try:
-        fetched = _run([go, "list", "-deps", "."], environment, timeout_s=FETCH_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        pytest.skip(f"the Go Agent's modules did not arrive within {FETCH_TIMEOUT_S} s")
-    if fetched.returncode != 0:
-        why = fetched.stderr.strip()
-        assert not _OUR_FAULT.search(why), why
-        pytest.skip(f"the Go Agent's modules cannot be had here: {why.splitlines()[-1] if why else '?'}")
-    fresh = program.with_suffix(f".{os.getpid()}")
-    fresh.parent.mkdir(parents=True, exist_ok=True)
-    built = _run(
-        [go, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", str(fresh), "."],
-        environment,
-        timeout_s=BUILD_TIMEOUT_S,
-    )
-    assert built.returncode == 0, built.stderr
-    fresh.rename(program)
-    return program
-
-
-def _run(
-    command: list[str], environment: dict[str, str], *, timeout_s: float
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, cwd=SOURCE, env=environment, timeout=timeout_s, capture_output=True, text=True, check=False
-    )
+    return go_program("go")
 
 
 @dataclass(frozen=True)
