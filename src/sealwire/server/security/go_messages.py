@@ -13,7 +13,7 @@ from typing import Final
 
 from sealwire.errors import MalformedError, OversizeError
 
-MAX_FIELDS: Final = 2_000_000
+MAX_FIELDS: Final = 3_000_000  # the Agent's largest upload, 7 MB, has about 2.6 million
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _U64: Final = 0xFFFFFFFFFFFFFFFF

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -62,6 +63,7 @@ def _messages() -> dict[str, Any]:
 
 
 M = _messages()
+_RECORDED = (Path(__file__).parents[3] / "vectors" / "traces" / "go_agent_7.85.2.pb").read_bytes()
 
 
 class Table:
@@ -138,6 +140,26 @@ def test_a_trace_says_the_same_with_a_table_of_texts(name: str, promoted_only: b
     assert sum(watched.count for watched in found.watched) == sum(direct.watched.values())
     assert (found.hostname, found.version) == ("host-a", "7.85.2")
     assert all((seen.lang, seen.tracer_version) == ("python", "4.16.0") for seen in found.spans)
+    assert found.unreadable == found.crowded == 0
+
+
+def test_an_upload_of_the_agent_itself_says_what_happened() -> None:
+    """Agent 7.85.2 with its defaults, four requests to the Flask shop under ddtrace 4.16: one an attack."""
+    found = read(_RECORDED, now_ms=NOW_MS)
+
+    (seen,) = found.spans
+    row = security_trace(seen.span, seen_at=seen.span.start_ns / 1e9)
+    assert row is not None
+    assert (row.service, row.env, row.version, row.lang) == ("shop", "prod", "1.2.3", "python")
+    assert (row.actor_ip, row.activities) == ("203.0.113.7", ("attack_attempt.sql_injection",))
+    assert (seen.lang, seen.tracer_version, found.hostname) == ("python", "4.16.0", "host-go")
+    assert sorted((visit.ip, visit.target, visit.status) for visit in found.visits) == [
+        ("127.0.0.1", "/", "200"),
+        ("198.51.100.9", "/", "200"),
+        ("198.51.100.9", "/headers", "200"),
+        ("203.0.113.7", "/", "200"),
+    ]
+    assert [(watched.service, watched.count) for watched in found.watched] == [("shop", 4)]
     assert found.unreadable == found.crowded == 0
 
 
@@ -250,13 +272,10 @@ def test_many_names_like_those_of_the_engine_hide_nothing() -> None:
     assert len(read(upload(trace), now_ms=NOW_MS).spans) == 1
 
 
-_BODY = upload(recorded.recorded_trace("sql_injection"), recorded.recorded_trace("login_failure"))
-
-
 @given(st.integers(0, 100_000), st.integers(0, 255))
 @settings(max_examples=300, deadline=None)
 def test_a_body_with_one_byte_changed_is_refused_or_read(at: int, byte: int) -> None:
-    body = bytearray(_BODY)
+    body = bytearray(_RECORDED)
     body[at % len(body)] = byte
     try:
         read(bytes(body), now_ms=NOW_MS)
