@@ -777,3 +777,24 @@ def test_the_last_suspicious_address_is_let_in_by_who_may_not_write_rules(tmp_pa
         assert again.changed  # what looks at the list is there still
 
     run(tmp_path, case)
+
+
+def test_detection_rules_know_who_is_on_a_list(tmp_path: Path) -> None:
+    async def case(it: Console) -> None:
+        is_listed = it.plane.tenants[1].detection.is_listed
+        await block(it, "203.0.113.7")
+        assert not is_listed("203.0.113.7"), "blocked by hand for whatever reason is no list"
+
+        feed = {"entries": ["203.0.113.0/24", "2001:db8::/32"]}
+        assert (await it.ask("PUT", "/protect/feeds/threats", feed)).status_code == 200
+        await it.post("/protect/denylist", {"kind": "suspicious", "values": ["198.51.100.9"]}, status=200)
+
+        assert [
+            is_listed(address)
+            for address in ("203.0.113.7", "::ffff:203.0.113.7", "2001:db8::1", "198.51.100.9", "x", "")
+        ] == [True, True, True, True, False, False]
+        assert not is_listed("203.0.114.1")
+        assert (await it.ask("DELETE", "/protect/feeds/threats")).status_code == 200
+        assert not is_listed("203.0.113.9")
+
+    run(tmp_path, case)

@@ -36,6 +36,7 @@ from sealwire.server.waf.box import WafBox
 log = structlog.get_logger()
 
 KEYS_EVERY_S = 10.0
+SEARCHES_AT_ONCE = 4  # of security traces; threads are left for everything else
 
 
 class ControlPlane:
@@ -87,6 +88,7 @@ class ControlPlane:
             )
             self.ca_pem = self.tls.ca_pem
         self.url = settings.url(settings.port)
+        self.searching = asyncio.Semaphore(SEARCHES_AT_ONCE)
         self.stopping = asyncio.Event()  # what lasts, such as a live page, ends when this is set
         self._tasks: list[asyncio.Task[None]] = []
 

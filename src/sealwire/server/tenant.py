@@ -20,6 +20,7 @@ from sealwire.server.fleet.uptake import Uptakes
 from sealwire.server.keyring import Keyring
 from sealwire.server.observe import Observer
 from sealwire.server.protect.denylists import Denylists
+from sealwire.server.protect.listed import Listed
 from sealwire.server.publish import Publisher
 from sealwire.server.reconciler import Reconciler
 from sealwire.server.security.activity import Activity
@@ -92,6 +93,7 @@ class Tenant:
         self.detection.on_change.append(self.webhooks.note)
         self.denylists = Denylists(self, database, clock, settings.networks_of_ours)
         self.detection.listeners.append(self.denylists.hits.note)
+        self.detection.is_listed = Listed(self.denylists)
         self._tasks: list[asyncio.Task[None]] = []
 
     def publish_first(self) -> None:

@@ -276,13 +276,14 @@ class Histogram(TypedDict):
 
 
 async def reading(plane: ControlPlane, look: Callable[[sa.Connection], T]) -> T:
-    """What a look into the database gives, made on another thread."""
+    """What a look into the database gives, made on another thread; only a few at once."""
 
     def read() -> T:
         with plane.database.read() as c:
             return look(c)
 
-    return await asyncio.to_thread(read)
+    async with plane.searching:
+        return await asyncio.to_thread(read)
 
 
 # Routes -----------------------------------------------------------------------------------------------------
