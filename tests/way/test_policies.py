@@ -19,6 +19,8 @@ from sealwire.server.security.rows import SecurityTrace
 from sealwire.server.store import security
 from sealwire.server.waf import engine as waf
 from tests.support.console import Console, run
+from tests.support.live import watching
+from tests.support.simulated_agent import tracer
 
 needs_engine = pytest.mark.skipif(
     waf.library_file() is None, reason="ddtrace, which brings the engine, is not installed"
@@ -427,5 +429,44 @@ def test_a_hostile_name_is_text_on_every_page(tmp_path: Path) -> None:
             f"/protect/passlist/new?addresses={evil}", f"/protect/block-page?service={evil}",
         ):  # fmt: skip
             assert evil not in await browser.get(path)
+
+    run(tmp_path, case)
+
+
+def test_lists_are_live_as_they_change_and_arrive(tmp_path: Path) -> None:
+    async def case(it: Console) -> None:
+        agent = it.agent(tracer("a"))
+        await it.poll(agent)
+        async with (
+            watching(it, "/live/protect/policies") as overview,
+            watching(it, "/live/protect/passlist") as passlist,
+            watching(it, "/live/protect/rules") as rules,
+            watching(it, "/live/protect/block-page") as pages,
+            watching(it, "/live/protect/rule-sets") as sets,
+            watching(it, "/live/protect/modes?service=shop") as modes,
+        ):
+            await overview.until("targets", "No policy is in force")
+            await passlist.until("nothing", "Nothing is let be")
+            await sets.until("sets", "Tracers use the rules they bring along")
+            await it.post("/protect/passlist", {"paths": ["/health"]}, status=200)
+            await it.post("/protect/modes", {"types": {"xss": "block"}, "service": ["shop"]}, status=200)
+            await it.put_config("ASM", {"custom_rules": [custom_rules.blank(user_agent="acme")]})
+
+            assert "at /health" in await overview.until("targets", "block: xss")
+            assert "0 of 1" in await passlist.until("entries", "at /health")
+            assert "0 of 1" in await rules.until("rules", "User agent acme")
+            assert "0 of 1" in await modes.until("arrived", "its config")
+            await it.poll(it.agent(tracer("b"), name="host-b"))
+            await overview.until("targets", "0 of 2")
+
+            await it.post("/protect/block-page", {"status": 404, "type": "json"}, status=200)
+            await pages.until("pages", "404 with JSON")
+
+    run(tmp_path, case)
+
+
+def test_the_passlist_says_that_its_hits_cannot_be_known(tmp_path: Path) -> None:
+    async def case(it: Console) -> None:
+        assert "How often an entry was used cannot be known" in await Browser(it).get("/protect/passlist")
 
     run(tmp_path, case)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from litestar import Response, get, post
+from litestar.response import Stream
 
 from sealwire.errors import InvalidChangeError, NotPermittedError
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
+from sealwire.server.fleet.uptake import Uptake
 from sealwire.server.protect import block_page, passlist, policies, policy
 from sealwire.server.protect.block_page import Seen
 from sealwire.server.protect.policy import Plan, Policies
 from sealwire.server.ui import forms
 from sealwire.server.ui.config_draft import clock
 from sealwire.server.ui.forms import Form
+from sealwire.server.ui.live import Fragments, Rows
+from sealwire.server.ui.pages import Watching
 from sealwire.server.ui.protect_policies_review import (
     SEE,
     WRITE,
@@ -26,12 +30,13 @@ from sealwire.server.ui.protect_policies_review import (
     delivered,
     deliveries,
     known_targets,
+    live,
     may_write,
     query,
     target_of,
     wrong_of,
 )
-from sealwire.server.ui.render import dom_id, moment, page
+from sealwire.server.ui.render import dom_id, macro, moment, page
 from sealwire.server.ui.views import NEVER, Moment
 
 #: Kind, heading, page, what it says where nothing is in force.
@@ -85,9 +90,27 @@ class PoliciesPage:
 async def show_policies(request: Asked, principal: Asker, tenant: OwnTenant, plane: Plane) -> Response[str]:
     """What the in-app firewall does besides the denylist, by target."""
     work = Policies(plane, tenant, principal)
-    uptakes = await deliveries(work)
+    view = _policies(await policies.by_target(work), await deliveries(work))
+    return page(
+        request, "protect_policies/policies.html", title="Policies", view=view, principal=principal,
+        tenant=tenant,
+    )  # fmt: skip
+
+
+@get("/live/protect/policies", opt=SEE, include_in_schema=False)
+async def live_policies(principal: Asker, tenant: OwnTenant, plane: Plane, viewers: Watching) -> Stream:
+    """What is in force by target, as it changes and arrives."""
+    work = Policies(plane, tenant, principal)
+    targets = macro("protect_policies/_lists.html", "targets")
+    return await live(
+        viewers, work, lambda: policies.by_target(work),
+        lambda found, uptakes: {"targets": targets(_policies(found, uptakes))},
+    )  # fmt: skip
+
+
+def _policies(found_targets: Sequence[policies.OfTarget], uptakes: Mapping[str, Uptake]) -> PoliciesPage:
     rows = []
-    for one in await policies.by_target(work):
+    for one in found_targets:
         found = {each.kind: each for each in one.policies}
         cells = [
             PolicyCell(heading, href, found[kind].words, delivered(uptakes, *found[kind].config_ids))
@@ -95,11 +118,7 @@ async def show_policies(request: Asked, principal: Asker, tenant: OwnTenant, pla
             if kind in found
         ]
         rows.append(TargetRow(policy.where(one.target), tuple(cells)))
-    view = PoliciesPage(tuple(rows), SECTIONS)
-    return page(
-        request, "protect_policies/policies.html", title="Policies", view=view, principal=principal,
-        tenant=tenant,
-    )  # fmt: skip
+    return PoliciesPage(tuple(rows), SECTIONS)
 
 
 # Passlist ---------------------------------------------------------------------------------------------
@@ -145,8 +164,32 @@ class EntryForm:
 async def show_passlist(request: Asked, principal: Asker, tenant: OwnTenant, plane: Plane) -> Response[str]:
     """What is let be, by whom and until when."""
     work = Policies(plane, tenant, principal)
-    uptakes = await deliveries(work)
-    rows = tuple(
+    view = PasslistPage(_entries(await passlist.listed(work), await deliveries(work)), may_write(work))
+    return page(
+        request, "protect_policies/passlist.html", title="Passlist", view=view, principal=principal,
+        tenant=tenant,
+    )  # fmt: skip
+
+
+@get("/live/protect/passlist", opt=SEE, include_in_schema=False)
+async def live_passlist(principal: Asker, tenant: OwnTenant, plane: Plane, viewers: Watching) -> Stream:
+    """What is let be, as it changes and arrives."""
+    work = Policies(plane, tenant, principal)
+    entry, nothing = (macro("protect_policies/_lists.html", name) for name in ("entry", "no_entry"))
+
+    def shown(found: Sequence[passlist.Listed], uptakes: Mapping[str, Uptake]) -> Fragments:
+        view = PasslistPage(_entries(found, uptakes), may_write(work))
+        rows = {row.dom_id: entry(row, view.may_write) for row in view.rows}
+        return {
+            "entries": Rows('<tbody id="entries" role="rowgroup">', rows, "</tbody>"),
+            "nothing": nothing(view),
+        }
+
+    return await live(viewers, work, lambda: passlist.listed(work), shown)
+
+
+def _entries(found: Sequence[passlist.Listed], uptakes: Mapping[str, Uptake]) -> tuple[EntryRow, ...]:
+    return tuple(
         EntryRow(
             dom_id=dom_id("entry", f"{one.row.config_id} {one.entry.id}"),
             id=one.entry.id,
@@ -160,13 +203,8 @@ async def show_passlist(request: Asked, principal: Asker, tenant: OwnTenant, pla
             delivered=delivered(uptakes, one.row.config_id),
             config_href=f"/configs/{one.row.config_id}",
         )
-        for one in await passlist.listed(work)
+        for one in found
     )
-    view = PasslistPage(rows, may_write(work))
-    return page(
-        request, "protect_policies/passlist.html", title="Passlist", view=view, principal=principal,
-        tenant=tenant,
-    )  # fmt: skip
 
 
 @get("/protect/passlist/new", opt=WRITE, include_in_schema=False)
@@ -317,6 +355,28 @@ async def show_block_page(request: Asked, principal: Asker, tenant: OwnTenant, p
     return await _block_page(request, work, form)
 
 
+@get("/live/protect/block-page", opt=SEE, include_in_schema=False)
+async def live_block_page(principal: Asker, tenant: OwnTenant, plane: Plane, viewers: Watching) -> Stream:
+    """The block pages in force, as they change and arrive."""
+    work = Policies(plane, tenant, principal)
+    pages = macro("protect_policies/_lists.html", "pages")
+    return await live(
+        viewers, work, lambda: block_page.listed(work),
+        lambda found, uptakes: {"pages": pages(_pages(found, uptakes), may_write(work))},
+    )  # fmt: skip
+
+
+def _pages(found: Sequence[block_page.Listed], uptakes: Mapping[str, Uptake]) -> tuple[BlockPageRow, ...]:
+    return tuple(
+        BlockPageRow(
+            policy.where(one.target), one.page.words, ", ".join(one.target.service),
+            ", ".join(one.target.env), one.row.updated_by, moment(one.row.updated_ms / 1000),
+            delivered(uptakes, one.row.config_id), f"/configs/{one.row.config_id}", one.is_ours,
+        )
+        for one in found
+    )  # fmt: skip
+
+
 @post("/protect/block-page", opt=WRITE, status_code=200, include_in_schema=False)
 async def set_block_page(request: Asked, principal: Asker, tenant: OwnTenant, plane: Plane) -> Response[Any]:
     """Show what a page would be, then put it in force; or leave it to the tracers again."""
@@ -354,17 +414,7 @@ def _page_of(form: Form) -> block_page.Page:
 async def _block_page(
     request: Asked, work: Policies, form: Form, *, wrong: Mapping[str, str] | None = None
 ) -> Response[Any]:
-    uptakes = await deliveries(work)
     services, envs = await known_targets(work)
-    rows = []
-    for one in await block_page.listed(work):
-        rows.append(
-            BlockPageRow(
-                policy.where(one.target), one.page.words, ", ".join(one.target.service),
-                ", ".join(one.target.env), one.row.updated_by, moment(one.row.updated_ms / 1000),
-                delivered(uptakes, one.row.config_id), f"/configs/{one.row.config_id}", one.is_ours,
-            )
-        )  # fmt: skip
     try:
         shown: block_page.Page | None = _page_of(form)
     except InvalidChangeError as error:
@@ -372,7 +422,7 @@ async def _block_page(
         wrong = wrong or wrong_of(error, ("status", "type", "location"), "all")
     names = ("status", "type", "location", "service", "env", "reason")
     view = BlockPagePage(
-        rows=tuple(rows),
+        rows=_pages(await block_page.listed(work), await deliveries(work)),
         fields={name: ", ".join(form.all(name)) for name in names},
         wrong=wrong or {},
         services=services,
@@ -389,5 +439,6 @@ async def _block_page(
 
 
 HANDLERS = [
-    show_policies, show_passlist, show_new_entry, add_entry, remove_entry, show_block_page, set_block_page,
+    show_policies, live_policies, show_passlist, live_passlist, show_new_entry, add_entry, remove_entry,
+    show_block_page, live_block_page, set_block_page,
 ]  # fmt: skip

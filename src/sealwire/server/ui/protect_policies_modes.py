@@ -8,16 +8,21 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from litestar import Response, get, post
+from litestar.response import Stream
 
 from sealwire.errors import InvalidChangeError, NotPermittedError
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
+from sealwire.server.fleet.uptake import Uptake
 from sealwire.server.protect import catalogue, modes, policy
 from sealwire.server.protect.catalogue import Catalogue, RuleInfo
 from sealwire.server.protect.modes import Modes
 from sealwire.server.protect.policy import Plan, Policies
+from sealwire.server.store.rows import ConfigRow
 from sealwire.server.targeting import Targeting
 from sealwire.server.ui import forms
 from sealwire.server.ui.forms import Form
+from sealwire.server.ui.live import Fragments
+from sealwire.server.ui.pages import Watching
 from sealwire.server.ui.protect_policies_review import (
     SEE,
     WRITE,
@@ -27,12 +32,13 @@ from sealwire.server.ui.protect_policies_review import (
     delivered,
     deliveries,
     known_targets,
+    live,
     may_write,
     query,
     target_of,
     wrong_of,
 )
-from sealwire.server.ui.render import page
+from sealwire.server.ui.render import macro, page
 
 MAX_RULES = 60
 #: What a choice says; the first is none.
@@ -107,6 +113,7 @@ class ModesPage:
     envs: tuple[str, ...]
     config_href: str | None
     delivered: Delivered
+    live_href: str
     wrong: Mapping[str, str]
     reason: str
     may_write: bool
@@ -116,6 +123,23 @@ class ModesPage:
 async def show_modes(request: Asked, principal: Asker, tenant: OwnTenant, plane: Plane) -> Response[Any]:
     """The modes of a target, by default of the whole organisation."""
     return await _modes_page(request, Policies(plane, tenant, principal), query(request))
+
+
+@get("/live/protect/modes", opt=SEE, include_in_schema=False)
+async def live_modes(
+    request: Asked, principal: Asker, tenant: OwnTenant, plane: Plane, viewers: Watching
+) -> Stream:
+    """Who has the modes of a target, as they arrive; what is being chosen stays as it is."""
+    work = Policies(plane, tenant, principal)
+    target = target_of(query(request))
+    arrived = macro("protect_policies/_lists.html", "arrived")
+
+    def shown(row: ConfigRow | None, uptakes: Mapping[str, Uptake]) -> Fragments:
+        if row is None:
+            return {"arrived": arrived(None, Delivered(0, 0))}
+        return {"arrived": arrived(f"/configs/{row.config_id}", delivered(uptakes, row.config_id))}
+
+    return await live(viewers, work, lambda: work.own(policy.MODES, target), shown)
 
 
 @post("/protect/modes", opt=WRITE, status_code=200, include_in_schema=False)
@@ -228,6 +252,7 @@ async def _modes_page(
         envs=envs,
         config_href=None if row is None else f"/configs/{row.config_id}",
         delivered=delivered(await deliveries(work), row.config_id) if row is not None else Delivered(0, 0),
+        live_href=f"/live{_href(target)}",
         wrong=wrong,
         reason=form.text("reason"),
         may_write=may_write(work),
@@ -283,4 +308,4 @@ def _rule_row(
     )  # fmt: skip
 
 
-HANDLERS = [show_modes, set_modes]
+HANDLERS = [show_modes, live_modes, set_modes]

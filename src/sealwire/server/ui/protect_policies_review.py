@@ -5,23 +5,28 @@ The form travels in the page; what is done is what was shown, or it is shown aga
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from litestar import Request, Response
+from litestar.response import Stream
 
 from sealwire.errors import ConflictError, InvalidChangeError, Problem
 from sealwire.server.authoring.meaning import Change
 from sealwire.server.fleet.uptake import NOBODY, Uptake
 from sealwire.server.protect.policy import Make, Policies
+from sealwire.server.store import read
 from sealwire.server.targeting import Targeting
 from sealwire.server.ui import forms
 from sealwire.server.ui.config_form_views import ReachView, reach_view
 from sealwire.server.ui.forms import Form
+from sealwire.server.ui.live import Fragments, Watcher
 from sealwire.server.ui.render import page
 
 Asked: TypeAlias = Request[Any, Any, Any]
+T = TypeVar("T")
 SEE, WRITE = {"permission": "appsec_event_rule_read"}, {"permission": "appsec_event_rule_write"}
 TO_WRITE = ("appsec_event_rule_write", "rc_config_publish")
 POLICIES = "/protect/policies"
@@ -169,12 +174,36 @@ class Delivered:
     wanted: int
 
 
-async def deliveries(work: Policies) -> dict[str, Uptake]:
+async def deliveries(work: Policies) -> Mapping[str, Uptake]:
     """What became of each config."""
-    return dict(work.tenant.uptakes.of(await work.tenant.overview.glance()))
+    return work.tenant.uptakes.of(await work.tenant.overview.glance())
 
 
-def delivered(uptakes: dict[str, Uptake], *config_ids: str) -> Delivered:
+async def live(
+    viewers: Watcher,
+    work: Policies,
+    find: Callable[[], Awaitable[T]],
+    shown: Callable[[T, Mapping[str, Uptake]], Fragments],
+) -> Stream:
+    """Policies as they change: found again after a change of configs, with what was delivered meanwhile."""
+    seen: int | None = None
+    found: T
+
+    def generation() -> int:
+        with work.plane.database.read() as c:
+            return read.domain(c, work.tenant.organisation.org_id).generation
+
+    async def screen() -> Fragments:
+        nonlocal seen, found
+        now = await asyncio.to_thread(generation)
+        if now != seen:
+            found, seen = await find(), now
+        return shown(found, work.tenant.uptakes.of(await work.tenant.overview.look()))
+
+    return await viewers.stream(screen)
+
+
+def delivered(uptakes: Mapping[str, Uptake], *config_ids: str) -> Delivered:
     """Of some configs together."""
     found = [uptakes.get(one, NOBODY) for one in config_ids]
     return Delivered(sum(one.acknowledged for one in found), sum(one.wanted for one in found))

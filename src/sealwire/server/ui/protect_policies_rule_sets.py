@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from litestar import Response, get, post
 from litestar.datastructures import UploadFile
+from litestar.response import Stream
 
 from sealwire.errors import ConflictError, InvalidChangeError, NotPermittedError, OversizeError, Problem
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
+from sealwire.server.fleet.uptake import Uptake
 from sealwire.server.protect import catalogue, policy, rule_sets
 from sealwire.server.protect.policy import Plan, Policies
 from sealwire.server.protect.rule_sets import MAX_FILE_BYTES, Report
 from sealwire.server.ui import forms, json_text
 from sealwire.server.ui.config_form_views import ReachView, reach_view
 from sealwire.server.ui.forms import Form
+from sealwire.server.ui.pages import Watching
 from sealwire.server.ui.protect_policies_review import (
     SEE,
     WRITE,
@@ -27,10 +30,11 @@ from sealwire.server.ui.protect_policies_review import (
     delivered,
     deliveries,
     known_targets,
+    live,
     may_write,
     target_of,
 )
-from sealwire.server.ui.render import moment, page
+from sealwire.server.ui.render import macro, moment, page
 from sealwire.server.ui.views import Moment
 
 MAX_BODY = 3 * MAX_FILE_BYTES  # a form writes signs as three
@@ -103,6 +107,20 @@ class ReportPage:
 async def show_rule_sets(request: Asked, principal: Asker, tenant: OwnTenant, plane: Plane) -> Response[str]:
     """Rule sets, and the form to import one."""
     return await _rule_sets(request, Policies(plane, tenant, principal), Form({}))
+
+
+@get("/live/protect/rule-sets", opt=SEE, include_in_schema=False)
+async def live_rule_sets(principal: Asker, tenant: OwnTenant, plane: Plane, viewers: Watching) -> Stream:
+    """Rule sets, as they change and arrive."""
+    work = Policies(plane, tenant, principal)
+    bundled = await asyncio.to_thread(catalogue.bundled)
+    sets = macro("protect_policies/_lists.html", "sets")
+    return await live(
+        viewers, work, lambda: rule_sets.listed(work),
+        lambda found, uptakes: {
+            "sets": sets(_rows(found, uptakes), may_write(work), bundled.version, len(bundled.rules))
+        },
+    )  # fmt: skip
 
 
 @post(
@@ -219,13 +237,8 @@ def _number(form: Form, name: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else 0
 
 
-async def _rule_sets(
-    request: Asked, work: Policies, form: Form, *, wrong: Mapping[str, str] | None = None
-) -> Response[Any]:
-    uptakes = await deliveries(work)
-    services, envs = await known_targets(work)
-    bundled = await asyncio.to_thread(catalogue.bundled)
-    rows = tuple(
+def _rows(found: Sequence[rule_sets.Listed], uptakes: Mapping[str, Uptake]) -> tuple[RuleSetRow, ...]:
+    return tuple(
         RuleSetRow(
             config_id=one.row.config_id,
             revision=one.row.revision,
@@ -242,10 +255,17 @@ async def _rule_sets(
             ),
             delivered=delivered(uptakes, one.row.config_id),
         )
-        for one in await rule_sets.listed(work)
+        for one in found
     )  # fmt: skip
+
+
+async def _rule_sets(
+    request: Asked, work: Policies, form: Form, *, wrong: Mapping[str, str] | None = None
+) -> Response[Any]:
+    services, envs = await known_targets(work)
+    bundled = await asyncio.to_thread(catalogue.bundled)
     view = RuleSetsPage(
-        rows=rows,
+        rows=_rows(await rule_sets.listed(work), await deliveries(work)),
         bundled=bundled.version,
         bundled_rules=len(bundled.rules),
         fields={name: form.raw(name) for name in ("service", "env", "reason")},
@@ -261,4 +281,4 @@ async def _rule_sets(
     )  # fmt: skip
 
 
-HANDLERS = [show_rule_sets, import_rule_set, restore_rule_set, withdraw_rule_set]
+HANDLERS = [show_rule_sets, live_rule_sets, import_rule_set, restore_rule_set, withdraw_rule_set]

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from litestar import Response, get, post
 from litestar.params import FromPath
+from litestar.response import Stream
 
 from sealwire.errors import (
     InvalidChangeError,
@@ -24,6 +25,7 @@ from sealwire.products import PRODUCTS, Product
 from sealwire.products.waf_rules import RULE
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
 from sealwire.server.api.protect_policies_rules import request_of_trace, rule_of_trace
+from sealwire.server.fleet.uptake import Uptake
 from sealwire.server.protect import custom_rules, policy
 from sealwire.server.protect.custom_rules import Listed, Tried
 from sealwire.server.protect.policy import ASM, Plan, Policies
@@ -31,6 +33,8 @@ from sealwire.server.ui import config_draft, forms, json_text, schema_fields, sc
 from sealwire.server.ui import config_form_views as shown
 from sealwire.server.ui.config_draft import Draft
 from sealwire.server.ui.forms import Form
+from sealwire.server.ui.live import Fragments, Rows
+from sealwire.server.ui.pages import Watching
 from sealwire.server.ui.protect_policies_review import (
     SEE,
     WRITE,
@@ -40,11 +44,12 @@ from sealwire.server.ui.protect_policies_review import (
     delivered,
     deliveries,
     known_targets,
+    live,
     may_write,
     query,
     target_of,
 )
-from sealwire.server.ui.render import moment, page
+from sealwire.server.ui.render import dom_id, macro, moment, page
 from sealwire.server.ui.schema_form import Node
 from sealwire.server.ui.views import Moment
 
@@ -78,6 +83,7 @@ RULE_FORM = Product(
 class RuleRow:
     """A rule of one's own that is in force."""
 
+    dom_id: str
     id: str
     name: str
     words: str
@@ -151,9 +157,34 @@ class RulePage:
 async def show_rules(request: Asked, principal: Asker, tenant: OwnTenant, plane: Plane) -> Response[str]:
     """Rules of one's own that are in force."""
     work = Policies(plane, tenant, principal)
-    uptakes = await deliveries(work)
-    rows = tuple(
+    view = RulesPage(_rows(await custom_rules.listed(work), await deliveries(work)), may_write(work))
+    return page(
+        request, "protect_policies/rules.html", title="Custom rules", view=view, principal=principal,
+        tenant=tenant,
+    )  # fmt: skip
+
+
+@get("/live/protect/rules", opt=SEE, include_in_schema=False)
+async def live_rules(principal: Asker, tenant: OwnTenant, plane: Plane, viewers: Watching) -> Stream:
+    """Rules of one's own, as they change and arrive."""
+    work = Policies(plane, tenant, principal)
+    rule, nothing = (macro("protect_policies/_lists.html", name) for name in ("rule", "no_rule"))
+
+    def shown_now(found: Sequence[Listed], uptakes: Mapping[str, Uptake]) -> Fragments:
+        view = RulesPage(_rows(found, uptakes), may_write(work))
+        rows = {row.dom_id: rule(row, view.may_write) for row in view.rows}
+        return {
+            "rules": Rows('<tbody id="rules" role="rowgroup">', rows, "</tbody>"),
+            "nothing": nothing(view),
+        }
+
+    return await live(viewers, work, lambda: custom_rules.listed(work), shown_now)
+
+
+def _rows(found: Sequence[Listed], uptakes: Mapping[str, Uptake]) -> tuple[RuleRow, ...]:
+    return tuple(
         RuleRow(
+            dom_id=dom_id("rule", f"{one.row.config_id} {one.rule.get('id', '')}"),
             id=str(one.rule.get("id", "")),
             name=str(one.rule.get("name", "")),
             words=custom_rules.in_words(one.rule),
@@ -168,13 +199,8 @@ async def show_rules(request: Asked, principal: Asker, tenant: OwnTenant, plane:
             config_id=one.row.config_id,
             is_alone=one.is_alone,
         )
-        for one in await custom_rules.listed(work)
+        for one in found
     )
-    view = RulesPage(rows, may_write(work))
-    return page(
-        request, "protect_policies/rules.html", title="Custom rules", view=view, principal=principal,
-        tenant=tenant,
-    )  # fmt: skip
 
 
 @get("/protect/rules/new", opt=WRITE, include_in_schema=False)
@@ -426,4 +452,4 @@ def _below_payload(problem: Problem) -> Problem:
     return problem if outside else Problem("$.payload" + problem.path.removeprefix("$"), problem.message)
 
 
-HANDLERS = [show_rules, show_new_rule, send_new_rule, show_rule, send_rule, delete_rule]
+HANDLERS = [show_rules, live_rules, show_new_rule, send_new_rule, show_rule, send_rule, delete_rule]
