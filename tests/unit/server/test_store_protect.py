@@ -167,6 +167,10 @@ def test_files_feeds_and_drafts_are_put_replaced_and_gone(database: Database) ->
         assert (store.delete_draft(c, ORG, "00ab"), store.delete_draft(c, ORG, "00ab")) == (True, False)
         store.forget_drafts(c, ORG, before_ms=0, keep=5)
         assert len(store.drafts(c, ORG)) == 1
+        for number in range(4):
+            store.put_draft(c, draft._replace(draft_id=f"a{number}", created_by="ada", changed_ms=number))
+        store.forget_drafts(c, ORG, before_ms=0, keep=2)
+        assert [row.draft_id for row in store.drafts(c, ORG)] == ["00cd", "a3", "a2"]
         store.forget_drafts(c, ORG, before_ms=10, keep=5)
         assert (store.files(c, ORG), store.feeds(c, ORG), store.drafts(c, ORG)) == ([], [], [])
         assert len(store.drafts(c, OTHER)) == 1

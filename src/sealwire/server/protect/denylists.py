@@ -57,7 +57,8 @@ LOOK_EVERY_S = 1.0
 HITS_EVERY_S = 10.0
 TIDY_EVERY_S = 3600.0
 KEEP_ENDED_S, KEEP_ENDED_OF_FEEDS_S = 400 * 86400, 30 * 86400
-KEEP_DRAFTS_S, MAX_DRAFTS = 30 * 86400, 100
+KEEP_DRAFTS_S, MAX_DRAFTS = 30 * 86400, 1000
+MAX_DRAFTS_EACH = 20  # of one author, so that nobody's go for somebody else's
 
 Key = tuple[str, str, str]
 """Kind, value and feed: what there is one entry of in a target."""
@@ -635,7 +636,9 @@ class Denylists:
             store.forget_ended(
                 c, self._org_id, before_ms=now_ms - KEEP_ENDED_OF_FEEDS_S * 1000, of_feeds=True
             )
-            store.forget_drafts(c, self._org_id, before_ms=now_ms - KEEP_DRAFTS_S * 1000, keep=MAX_DRAFTS)
+            store.forget_drafts(
+                c, self._org_id, before_ms=now_ms - KEEP_DRAFTS_S * 1000, keep=MAX_DRAFTS_EACH
+            )
 
 
 # Rows -------------------------------------------------------------------------------------------------

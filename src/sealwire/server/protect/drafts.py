@@ -20,7 +20,7 @@ from sealwire.server.authoring.editing import PUBLISH
 from sealwire.server.protect import denylist
 from sealwire.server.protect.actions import MAX_SPAN_S, Outcome, Protect
 from sealwire.server.protect.denylist import KINDS, Entry, Kind
-from sealwire.server.protect.denylists import DATA, MAX_DRAFTS, MAX_ENTRIES
+from sealwire.server.protect.denylists import DATA, MAX_DRAFTS, MAX_DRAFTS_EACH, MAX_ENTRIES
 from sealwire.server.protect.lines import MAX_TEXT, Line, Parsed, parse
 from sealwire.server.protect.targets import key_of
 from sealwire.server.store import protect as store
@@ -306,7 +306,7 @@ class Drafts:
                 write.lock_domain(c, self._org_id)
                 self._unchanged(c, seen)
             store.put_draft(c, row)
-            store.forget_drafts(c, self._org_id, before_ms=0, keep=MAX_DRAFTS)
+            store.forget_drafts(c, self._org_id, before_ms=0, keep=MAX_DRAFTS_EACH)
 
     def _require_of(self, row: DraftRow) -> None:
         """Whoever may block for what a draft is for may change it, and nobody else."""

@@ -450,13 +450,14 @@ def delete_draft(c: sa.Connection, org_id: int, draft_id: str) -> bool:
 
 
 def forget_drafts(c: sa.Connection, org_id: int, *, before_ms: int, keep: int) -> None:
-    """Drop drafts nobody touched for long, and those beyond the newest ``keep``."""
+    """Drop drafts nobody touched for long, and of each author those beyond the newest ``keep``."""
     d = p.denylist_drafts.c
-    newest = sa.select(d.draft_id).where(d.org_id == org_id).order_by(d.changed_ms.desc(), d.draft_id)
-    kept = [row.draft_id for row in c.execute(newest.limit(keep))]
+    place = sa.func.row_number().over(partition_by=d.created_by, order_by=(d.changed_ms.desc(), d.draft_id))
+    placed = sa.select(d.draft_id, place.label("place")).where(d.org_id == org_id).subquery()
+    beyond = sa.select(placed.c.draft_id).where(placed.c.place > keep)
     c.execute(
         sa.delete(p.denylist_drafts).where(
-            d.org_id == org_id, sa.or_(d.changed_ms < before_ms, d.draft_id.not_in(kept))
+            d.org_id == org_id, sa.or_(d.changed_ms < before_ms, d.draft_id.in_(beyond))
         )
     )
 
