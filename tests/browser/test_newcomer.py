@@ -134,7 +134,7 @@ def test_a_newcomer_gets_from_the_link_to_an_address_that_is_refused(chromium: A
     page.locator("#step-2 .is-done").get_by_text("shop").wait_for()
     assert steps_done(page) == 2, "an agent is connected and a tracer asks: nobody had to do anything"
     newcomer.picture("agent-and-tracer-are-there")
-    page.get_by_role("link", name="Switch on attack detection for shop").click()
+    page.get_by_role("link", name="Switch on App and API Protection for shop").click()
     page.get_by_text("1 tracer now").wait_for()
     newcomer.picture("who-gets-it")
     page.get_by_role("button", name="Switch on").click()
@@ -191,7 +191,7 @@ def test_the_same_by_keyboard_alone(chromium: Any, running: Running) -> None:
 
     page.wait_for_url("**/start")
     page.locator("#step-2 .is-done").get_by_text("shop").wait_for()
-    newcomer.tab_to("Switch on attack detection for shop")
+    newcomer.tab_to("Switch on App and API Protection for shop")
     page.keyboard.press("Enter")
     page.get_by_text("1 tracer now").wait_for()
     newcomer.tab_to("BUTTON Switch on")

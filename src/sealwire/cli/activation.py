@@ -1,4 +1,4 @@
-"""Attack detection on and off. What several activations mean together is the control plane's decision."""
+"""App and API Protection on and off. What several activations mean together the control plane decides."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class Note(Answer, frozen=True):
 
 
 class Outcome(Answer, frozen=True):
-    """What switching attack detection, blocking or unblocking came to."""
+    """What switching App and API Protection, blocking or unblocking came to."""
 
     changed: bool
     sentence: str
@@ -131,7 +131,7 @@ class Draft(Answer, frozen=True):
 
 
 class Activation(Answer, frozen=True):
-    """A config that switches attack detection on or off."""
+    """A config that switches App and API Protection on or off."""
 
     config_id: str
     on: bool
@@ -178,7 +178,7 @@ class DeliveredConfig(Answer, frozen=True):
 
 
 class Client(Answer, frozen=True):
-    """A tracer library in a running application."""
+    """A tracer in a running application."""
 
     client_id: str
     runtime_id: str | None = None

@@ -21,13 +21,13 @@ from sealwire.cli.output import moment, parse_time
 
 def declare(groups: Groups[argparse.ArgumentParser]) -> None:
     """Hang ``asm`` into the tree."""
-    asm = group(groups, "asm", summary="Attack detection on and off, block and unblock")
+    asm = group(groups, "asm", summary="App and API Protection on and off, block and unblock")
 
     enable = leaf(
         asm,
         "enable",
         run_enable,
-        summary="Switch attack detection on (Application Security).",
+        summary="Switch App and API Protection on.",
         more="""
 example:
   sealwire asm enable --service shop --env prod
@@ -137,12 +137,12 @@ def run_list(arguments: argparse.Namespace, session: Session) -> int:
         output.document({"activations": activations, "blocked": entries})
         return 0
     output.table(
-        ("ATTACK DETECTION", "FOR", "CONFIG"),
+        ("APP AND API PROTECTION", "FOR", "CONFIG"),
         [
             ("on" if one.on else "off", targeting.in_words(one.targeting), one.config_id)
             for one in typed(raw_activations, Activations).activations
         ],
-        empty="Attack detection is on nowhere. Switch it on: sealwire asm enable --service SERVICE",
+        empty="App and API Protection is on nowhere. Switch it on: sealwire asm enable --service SERVICE",
     )
     output.say("")
     denylist = typed(raw_denylist, Denylist)

@@ -1,4 +1,4 @@
-"""Who is there: clients (tracer libraries in applications) and hosts (agents)."""
+"""Who is there: clients (tracers in applications) and hosts (agents)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CLIENT_COLUMNS = ("SERVICE", "ENV", "TRACER", "STATE", "SEEN", "PRODUCT", "CONF
 
 def declare(groups: Groups[argparse.ArgumentParser]) -> None:
     """Hang ``client`` and ``host`` into the tree."""
-    client = group(groups, "client", summary="Tracer libraries in running applications")
+    client = group(groups, "client", summary="Tracers in running applications")
     listing = leaf(
         client,
         "list",

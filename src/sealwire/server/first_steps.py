@@ -1,4 +1,4 @@
-"""How far a newcomer has come: agent, tracer, attack detection, block. Read from what is or once was."""
+"""How far a newcomer has come: agent, tracer, protection, block. Read from what is or once was."""
 
 from __future__ import annotations
 

@@ -35,11 +35,11 @@ def checked(*values: str, risk: str = "") -> dict[str, Any]:
 def test_a_switch_says_what_is_wanted_for_whom_and_why(
     run: Run, admin: StubAdmin, words: list[str], wanted: str
 ) -> None:
-    admin.canned[ACTIVATION] = outcome("Attack detection is what you wanted.")
+    admin.canned[ACTIVATION] = outcome("App and API Protection is what you wanted.")
 
     ran = run("asm", *words, "--service", "shop", "--env", "prod", "--reason", "attack")
 
-    assert (ran.code, ran.out) == (0, "Attack detection is what you wanted.\n")
+    assert (ran.code, ran.out) == (0, "App and API Protection is what you wanted.\n")
     assert admin.only_write().body == {
         "wanted": wanted,
         "service": ["shop"],
@@ -128,7 +128,7 @@ def test_another_spelling_is_said(run: Run, admin: StubAdmin) -> None:
 
 
 def test_a_block_that_nothing_enforces_comes_with_the_command_that_helps(run: Run, admin: StubAdmin) -> None:
-    note = {"kind": "nothing_enforces", "words": "No service has attack detection on."}
+    note = {"kind": "nothing_enforces", "words": "No service has App and API Protection on."}
     admin.canned |= {CHECK: checked("203.0.113.7"), DENYLIST: outcome("Blocked.", note)}
 
     assert "sealwire asm enable --service SERVICE" in run("asm", "block", "ip", "203.0.113.7").err
@@ -259,7 +259,7 @@ def test_list_shows_what_is_in_force(run: Run, admin: StubAdmin) -> None:
 
     ran = run("asm", "list")
 
-    assert "on                service shop" in ran.out
+    assert "on                      service shop" in ran.out
     assert "203.0.113.7  ip    2026-11-22 17:06 UTC  the whole organisation  ada  stuffing" in ran.out
     assert "mallory      user  unblocked" in ran.out
 

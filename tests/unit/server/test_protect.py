@@ -1,4 +1,4 @@
-"""Attack detection and denylist through the API: one config per target, changed by read, modify, write."""
+"""Protection and denylist through the API: one config per target, changed by read, modify, write."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ KindSaid = Literal["ip", "user", "suspicious"]
 
 
 class Activation(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Attack detection for services and environments; none named: the whole organisation."""
+    """App and API Protection for services and environments; none named: the whole organisation."""
 
     wanted: Literal["on", "off", "unset", "not_on"]
     service: list[str] = []
@@ -67,7 +67,7 @@ class Unblock(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class ActivationRule(TypedDict):
-    """A config that switches attack detection."""
+    """A config that switches App and API Protection."""
 
     config_id: str
     targeting: Mapping[str, Any]
@@ -85,7 +85,7 @@ class TracerCount(TypedDict):
 
 
 class ObservedSaid(TypedDict):
-    """What traces say of attack detection in a service.
+    """What traces say of App and API Protection in a service.
 
     Attributes:
         last_at: When the last one came.
@@ -99,14 +99,14 @@ class ObservedSaid(TypedDict):
 
 
 class ServiceActivation(TypedDict):
-    """Attack detection in one service in one environment.
+    """App and API Protection in one service in one environment.
 
     Attributes:
         clients: Tracers that are here.
         requested_on, requested_off: Clients that were asked to be on, or off in spite of wider activations.
         acknowledged: Clients asked to be on that said they are.
         failed: Clients that said they could not.
-        ready: Clients that attack detection runs in.
+        ready: Clients that App and API Protection runs in.
         switchable: Clients that can be switched from here.
         observed: The last trace that says App and API Protection runs there; null: none was seen.
         events_24h: Requests of the last 24 hours that were attacked, blocked or told of an event.
@@ -131,7 +131,7 @@ class ServiceActivation(TypedDict):
 
 
 class Activations(TypedDict):
-    """What switches attack detection, and what became of it."""
+    """What switches App and API Protection, and what became of it."""
 
     activations: list[ActivationRule]
     services: list[ServiceActivation]
@@ -257,7 +257,7 @@ class CheckedBlock(TypedDict):
 
 @get("/protect/activation", opt={"permission": "appsec_activation_read"})
 async def list_activations(tenant: OwnTenant) -> Activations:
-    """What switches attack detection, and what became of it in each service."""
+    """What switches App and API Protection, and what became of it in each service."""
     fleet = await tenant.overview.look()
     days = await tenant.activity.days()
     return {
@@ -301,7 +301,7 @@ async def list_activations(tenant: OwnTenant) -> Activations:
 async def set_activation(
     data: JSONBody[Activation], tenant: OwnTenant, principal: Asker, plane: Plane
 ) -> OutcomeSaid:
-    """Switch attack detection on or off, or take back what was said."""
+    """Switch App and API Protection on or off, or take back what was said."""
     target = target_of(data.service, data.env)
     outcome = await Protect(plane, tenant, principal).activate(
         target, Wanted(data.wanted), reason=data.reason
@@ -476,7 +476,7 @@ def state_of(row: EntryRow, now_ms: int) -> str:
 
 
 def observed(tenant: Tenant, service: str, env: str) -> ObservedSaid | None:
-    """What traces say of attack detection in a service."""
+    """What traces say of App and API Protection in a service."""
     seen = tenant.detection.observed(service, env)
     if seen is None:
         return None

@@ -1,1 +1,1 @@
-"""Attack detection, and who is refused: everyday words made into configs, and what is in force."""
+"""App and API Protection, and who is refused: everyday words made into configs, and what is in force."""

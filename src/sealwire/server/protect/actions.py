@@ -1,4 +1,4 @@
-"""Attack detection on and off, and who is refused: what somebody asks for, done and told in words.
+"""App and API Protection on and off, and who is refused: what somebody asks for, done and told in words.
 
 Per exact targeting there is one ASM_FEATURES config named ``activation``, and the entries of a denylist that
 become one file (see ``denylists``). Pages, API and command line all change them here, and so with the
@@ -43,6 +43,7 @@ from sealwire.server.store.protect import EntryRow
 from sealwire.server.targeting import Targeting
 from sealwire.server.tenant import Tenant
 
+PROTECTION = "App and API Protection"
 FEATURES = "ASM_FEATURES"
 ACTIVATION = "activation"
 ATTEMPTS = 5
@@ -121,7 +122,7 @@ class Protect:
     # On and off ---------------------------------------------------------------------------------------
 
     async def activate(self, target: Targeting, wanted: Wanted, *, reason: str = "") -> Outcome:
-        """Switch attack detection on or off for exactly this targeting, or say nothing of it any more.
+        """Switch App and API Protection on or off for exactly this targeting, or say nothing of it any more.
 
         Raises:
             ConflictError: Others were faster time and again.
@@ -143,12 +144,12 @@ class Protect:
             if existing is not None and says is is_on:
                 already = "was already on" if is_on else "was already told to be off"
                 return Outcome(
-                    existing, False, f"Attack detection {already} for {where} ({_named(existing)}).", notes
+                    existing, False, f"{PROTECTION} {already} for {where} ({_named(existing)}).", notes
                 )
             payload = {**(_payload(existing) if existing else {}), "asm": {"enabled": is_on}}
             row = await self._save(existing, FEATURES, ACTIVATION, target, payload, reason)
             word = "on" if is_on else "off"
-            return Outcome(row, True, f"Attack detection is {word} for {where} ({_named(row)}).", notes)
+            return Outcome(row, True, f"{PROTECTION} is {word} for {where} ({_named(row)}).", notes)
 
         return await self._until_nobody_interferes(change)
 
@@ -565,7 +566,7 @@ class Protect:
             ):
                 return ()
         who = "No service in this target" if target.fields else "No service"
-        return (Note("nothing_enforces", f"{who} has attack detection on, so nothing enforces this yet."),)
+        return (Note("nothing_enforces", f"{who} has {PROTECTION} on, so nothing enforces this yet."),)
 
     # Configs ------------------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from sealwire.server.tenant import Tenant
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """An active config that switches attack detection on or off."""
+    """An active config that switches App and API Protection on or off."""
 
     config_id: str
     name: str
@@ -45,7 +45,7 @@ class Service:
         rule: Why it is requested on or off, in the most of its clients; None when nothing says so.
         on, off: Clients that were requested to be on, or off in spite of wider activations.
         acknowledged: Clients requested to be on that have the config and said so.
-        ready: Clients that ask for what they block with: attack detection runs there.
+        ready: Clients that ask for what they block with: App and API Protection runs there.
         switchable: Clients that take an order from here at all.
         failed: Clients that said they could not.
     """
@@ -64,7 +64,7 @@ class Service:
 
 
 def rules(tenant: Tenant) -> list[Rule]:
-    """What switches attack detection, the one that wins last."""
+    """What switches App and API Protection, the one that wins last."""
     found = []
     for item in tenant.publisher.catalogue.active.values():
         if item.row.product == FEATURES and (says := says_on(item.row)) is not None:

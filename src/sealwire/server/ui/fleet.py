@@ -52,7 +52,7 @@ CLIENT_COLUMNS: Mapping[str, Column[ClientLine]] = {
     "service": Column("Service", lambda line: str(line.facts.get("service", ""))),
     "env": Column("Env", lambda line: str(line.facts.get("env", ""))),
     "language": Column("Language", lambda line: str(line.facts.get("language", ""))),
-    "library": Column("Library", lambda line: str(line.facts.get("tracer_version", ""))),
+    "library": Column("Tracer", lambda line: str(line.facts.get("tracer_version", ""))),
     "host": Column("Host", lambda line: line.hostname),
     "configs": Column("Configs", lambda line: len(line.files), numeric=True),
     "seen": Column("Last seen", lambda line: -line.seen_s, numeric=True),

@@ -131,7 +131,7 @@ class ProtectPage:
 
 @dataclass(frozen=True, slots=True)
 class SwitchPage:
-    """What would happen if attack detection were switched for a service.
+    """What would happen if App and API Protection were switched for a service.
 
     Attributes:
         wanted: As the form sends it: on, off or unset.
@@ -352,13 +352,13 @@ def _status(one: Service) -> Status:
 
 @get("/protect/activation", opt=SWITCH, include_in_schema=False)
 async def show_switch(request: Asked, principal: Asker, tenant: OwnTenant) -> Response[str]:
-    """What would happen if attack detection were switched on or off for a service."""
+    """What would happen if App and API Protection were switched on or off for a service."""
     return await _switch_page(request, principal, tenant, Form(asked(request)))
 
 
 @post("/protect/activation", opt=SWITCH, status_code=200, include_in_schema=False)
 async def switch(request: Asked, principal: Asker, tenant: OwnTenant, plane: Plane) -> Response[Any]:
-    """Switch attack detection on or off for a service."""
+    """Switch App and API Protection on or off for a service."""
     form = await forms.read(request)
     view = await _switch(tenant, form)
     if view.name and form.text("confirm") != view.name:
@@ -383,7 +383,7 @@ async def _switch_page(
 ) -> Response[str]:
     view = await _switch(tenant, form, wrong=wrong)
     return page(
-        request, "protect/switch.html", title=f"Attack detection for {view.service}", view=view,
+        request, "protect/switch.html", title=f"App and API Protection for {view.service}", view=view,
         principal=principal, tenant=tenant, status_code=status_code,
     )  # fmt: skip
 
@@ -391,7 +391,7 @@ async def _switch_page(
 async def _switch(tenant: Tenant, form: Form, *, wrong: str = "") -> SwitchPage:
     service, env, wanted = form.text("service"), form.text("env"), form.text("wanted")
     if not service or wanted not in ("on", "off", "unset"):
-        raise NotFoundError("Name a service, and whether attack detection shall be on or off there.")
+        raise NotFoundError("Name a service, and whether App and API Protection shall be on or off there.")
     target = target_of([service], [env] if env else [])
     if wanted == "off" and _is_alone(tenant, target):
         wanted = "unset"  # nothing else says on: taking back what was said is enough

@@ -1,8 +1,8 @@
 """First steps: from nothing to an address that is refused, asking for nothing the server can know.
 
-How far somebody has come is read from what is: agents that connected, tracers that ask, attack detection that
-was acknowledged, somebody who is blocked. So it is right after a reload, for two people at once, and where
-everything was there before the page was first seen.
+How far somebody has come is read from what is: agents that connected, tracers that ask, App and API
+Protection that was acknowledged, somebody who is blocked. So it is right after a reload, for two people at
+once, and where everything was there before the page was first seen.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class StartPage:
         waits_for: Last four characters of the key whose agent is awaited; empty when no command was made.
         arrived: Agents that asked with that key.
         troubled: Agents that ask and are in error.
-        services: Those that attack detection can be switched for first.
+        services: Those that App and API Protection can be switched for first.
         blocked: The last one who was blocked.
         delivered: Tracers that have the newest denylist, of ``wanted``.
         commands: Language, install, run: with the address of the agent where it is not the usual one.
@@ -220,7 +220,7 @@ async def _view(
     steps = _steps(
         ("Connect an agent", bool(connected)),
         ("Start an application with a tracer", bool(here)),
-        ("Switch on attack detection", any(one.acknowledged or one.ready for one in services)),
+        ("Switch on App and API Protection", any(one.acknowledged or one.ready for one in services)),
         ("Block an address", newest is not None),
     )
     asked = {"kind": "ip", "values": EXAMPLE, "span": "1h", "reason": "Trying it out", "next": "/start"}
