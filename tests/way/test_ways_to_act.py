@@ -195,3 +195,21 @@ def test_the_form_chooses_between_telling_and_blocking_and_keeps_what_only_json_
         assert re.search(r'value="server.request.headers.no_cookies" list="known-addresses"', as_form.text)
 
     run(tmp_path, case)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/security/signals", "/security/traces", "/security/rules", "/protect/denylist", "/protect/policies",
+        "/protect/passlist", "/protect/modes", "/protect/rules", "/protect/block-page", "/protect/rule-sets",
+    ],
+)  # fmt: skip
+def test_a_page_about_attacks_leads_to_the_part_of_the_guide_that_says_how(tmp_path: Path, path: str) -> None:
+    async def case(it: Console) -> None:
+        found = set(of_page(await show(it, path), "/guide/attacks#"))
+        guide = await show(it, "/guide/attacks")
+
+        assert found
+        assert all(f'id="{href.partition("#")[2]}"' in guide for href in found)
+
+    run(tmp_path, case)
