@@ -18,6 +18,10 @@ AXE = next((REPOSITORY / "tests" / "browser" / "vendor").glob("axe-*.js"))
 THEMES = ("light", "dark")
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 WIDTHS = {"wide": 1280, "narrow": 390}
+#: Pages whose tables end in what can be done about a row: nothing of it may be beyond the edge.
+WHOLE = frozenset({"protect", "denylist", "denylist-lapsed", "passlist", "custom-rules", "policies"})
+CUT_OFF = """() => [...document.querySelectorAll(".tablewrap")]
+    .map(one => one.scrollWidth - one.clientWidth).filter(more => more > 0)"""
 
 
 @pytest.fixture(scope="module", params=WIDTHS)
@@ -58,13 +62,15 @@ def test_a_page_shows_without_a_complaint_or_a_serious_barrier(
 
 
 def too_wide(page: Any, name: str, width: str) -> list[Any]:
-    """Take a picture of a page as it stands, in each theme; where it is wider than its window."""
+    """Take a picture of a page as it stands, in each theme; where it or a table is too wide."""
     found = []
     for theme in THEMES:
         page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # a colour on its way is neither
         page.screenshot(path=SCREENSHOTS / f"{name}-{theme}-{width}.png", full_page=True)
         overflow = page.evaluate(OVERFLOW)
         found += [(name, theme, f"{overflow} px wider than the window")] if overflow > 0 else []
+    if name in WHOLE:
+        found += [(name, f"{more} px of a table are cut off") for more in page.evaluate(CUT_OFF)]
     return found
 
 
