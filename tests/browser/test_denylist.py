@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.browser.conftest import SCREENSHOTS, Visitor
+from tests.browser.test_pages import CUT_OFF
 from tests.support.stack import ControlPlane
 
 
@@ -40,6 +41,7 @@ def test_a_list_with_mistakes_is_kept_mended_blocked_found_extended_and_unblocke
     assert row.count() == 1
     assert row.get_by_role("link", name="a pasted list").is_visible()
     page.screenshot(path=SCREENSHOTS / "denylist-found-light-wide.png", full_page=True)
+    assert page.evaluate(CUT_OFF) == []
     row.get_by_role("link", name="Extend").click()
     page.get_by_label("How long").select_option("until unblocked")
     page.locator("form.form").get_by_role("button", name="Block").click()

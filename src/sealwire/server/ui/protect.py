@@ -264,7 +264,7 @@ def service_row(
         blocked_href=_traces(one, principal, "@appsec.blocked:true"),
         spark=_spark(day),
         spark_words=_spark_in_words(day),
-        next_step=_next_step(one, seen),
+        next_step=_next_step(one, is_seen=seen is not None or any(day.requests)),
         switch=switch,
     )
 
@@ -313,7 +313,7 @@ def _spark_in_words(day: Day) -> str:
     return f"Most in half an hour: {highest:,}, {when}"
 
 
-def _next_step(one: Service, seen: Observed | None) -> Link | None:
+def _next_step(one: Service, *, is_seen: bool) -> Link | None:
     """What to do about a service now; None where nothing is to be done."""
     clients = "/fleet?" + urlencode({"q": f'service:"{one.service}"'})
     if one.failed:
@@ -322,9 +322,9 @@ def _next_step(one: Service, seen: Observed | None) -> Link | None:
         return Link("Which can?", "/support")
     if one.on and one.acknowledged < one.on:
         return Link("Who has not?", clients)
-    if one.on and seen is None:
+    if one.on and not is_seen:
         return Link("Send a request", "/security/traces" if has_page("/security/traces") else None)
-    if seen is not None and one.service and has_page("/security/signals"):
+    if is_seen and one.service and has_page("/security/signals"):
         return Link("Signals", f"/security/signals?{urlencode({'service': one.service})}")
     return None
 
