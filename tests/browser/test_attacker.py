@@ -17,7 +17,7 @@ from urllib.parse import quote
 import pytest
 
 from sealwire.demo.attacker import KINDS, Shot, attack, send
-from tests.browser.conftest import SCREENSHOTS, Visitor
+from tests.browser.conftest import SCREENSHOTS, Visitor, block_nevertheless
 from tests.support.clients import App, DemoShop, ExpressApp
 from tests.support.processes import wait_until
 from tests.support.stack import Agent, ControlPlane
@@ -133,7 +133,9 @@ def test_from_an_attack_to_a_blocked_attacker(scene: Scene) -> None:
         page.locator("#attackers").get_by_role("link", name="Block this one").click()
         assert page.get_by_label("Who", exact=True).input_value() == address
         scene.picture("the-block")
-        page.locator("form.form").get_by_role("button", name="Block", exact=True).click()
+        with page.expect_navigation():
+            page.locator("form.form").get_by_role("button", name="Block", exact=True).click()
+        block_nevertheless(page)
         page.wait_for_url(f"**/security/signals/{signal['id']}")
         page.locator("#attackers").get_by_text("Blocked").first.wait_for()
         scene.wait_for(403, f"{address} is refused by {service}", service, address, None)
@@ -149,7 +151,9 @@ def test_from_an_attack_to_a_blocked_attacker(scene: Scene) -> None:
         scene.visitor.visit(f"/security/traces/{found[0]['trace_id']}")
         page.get_by_role("link", name=re.compile(f"Block.*{name}")).first.click()
         assert page.get_by_label("Who", exact=True).input_value() == name
-        page.locator("form.form").get_by_role("button", name="Block", exact=True).click()
+        with page.expect_navigation():
+            page.locator("form.form").get_by_role("button", name="Block", exact=True).click()
+        block_nevertheless(page)
         page.wait_for_url("**/security/traces/**")
         login = Shot("/login", "POST", form={"login": name, "password": "letters"})
         scene.wait_for(403, f"{name} is refused", service, "203.0.113.70", login)
@@ -165,7 +169,9 @@ def test_from_an_attack_to_a_blocked_attacker(scene: Scene) -> None:
     scene.picture("trace")
     page.get_by_role("link", name="suspicious").first.click()
     scene.picture("suspicious")
-    page.locator("form.form").get_by_role("button", name="Block", exact=True).click()
+    with page.expect_navigation():
+        page.locator("form.form").get_by_role("button", name="Block", exact=True).click()
+    block_nevertheless(page)
     page.wait_for_url("**/security/traces/**")
     for service in ATTACKERS:
         scene.wait_for(403, "an attack is refused", service, suspect, INJECTION)
