@@ -701,7 +701,7 @@ def test_an_application_key_of_nobody_has_no_account_to_change(plane: ControlPla
 
 
 def test_guessing_ones_password_from_a_session_left_open_ends_soon(plane: ControlPlane, root: str) -> None:
-    email = joined(plane, "left-open@example.org")
+    email = joined(plane, "at-their-desk@example.org")
     visitor = Visitor(plane, "198.51.210.1")
     visitor.sign_in(email)
     visitor.http.cookies.delete("__Host-sealwire_device")
