@@ -60,8 +60,8 @@ class Console:
 
     async def refused(self, method: str, path: str, body: Any = None, *, status: int, **more: Any) -> Any:
         """The problem document of a request that must not work; nothing may have changed."""
-        # What is published, and what agents said, is written behind: nothing of it may be on its way while the
-        # tables are compared.
+        # What is published, and what agents said, is written behind: nothing of it may be on its way while
+        # the tables are compared.
         for tenant in self.plane.tenants.values():
             await tenant.reconciler.settle(timeout_s=10)
             await tenant.observer.flush()
