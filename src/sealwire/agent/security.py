@@ -21,7 +21,7 @@ import msgspec
 from sealwire.wire.security_batch import MAX_VISITS, MAX_WATCHED, Seen, VisitCount, Watched, size_of
 from sealwire.wire.traces import Engine, SecuritySpan, Selection, Sender, Visit, texts_of
 
-FLUSH_S: Final = 1.0  # a trace is to be seen within three seconds of its request
+FLUSH_S: Final = 0.5  # a trace is to be seen within three seconds, of which dd-trace-js waits two
 COUNTS_S: Final = 10.0  # and requests that are only counted can wait
 WHOLE_OF_A_KIND: Final = 5  # of one batch
 MAX_SPANS: Final = 1_000  # of one batch
