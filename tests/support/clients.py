@@ -153,11 +153,12 @@ class FlaskApp(App):
         log_folder: Path,
         poll_s: float = 0.5,
         version: str = "1.2.3",
+        program: str = "flask_app.py",
         extra: Mapping[str, str] | None = None,
     ) -> None:
         bin_folder = require_ddtrace(ddtrace)
         super().__init__(
-            [bin_folder / "python", bin_folder / "ddtrace-run", bin_folder / "python", APPS / "flask_app.py"],
+            [bin_folder / "python", bin_folder / "ddtrace-run", bin_folder / "python", APPS / program],
             service=service,
             env=env,
             agent_url=agent_url,
@@ -214,11 +215,12 @@ class ExpressApp(App):
         log_folder: Path,
         poll_s: float = 0.5,
         version: str = "1.2.3",
+        program: str = "express_app.js",
         extra: Mapping[str, str] | None = None,
     ) -> None:
         node, modules = require_node()
         super().__init__(
-            [node, APPS / "express_app.js"],
+            [node, APPS / program],
             service=service,
             env=env,
             agent_url=agent_url,
@@ -227,6 +229,18 @@ class ExpressApp(App):
             version=version,
             extra={"MODULES": str(modules), **(extra or {})},
         )
+
+
+#: Dynamic Instrumentation is on from the start.
+INSTRUMENTED = {"DD_DYNAMIC_INSTRUMENTATION_ENABLED": "true"}
+
+
+def line_of(program: str, text: str) -> int:
+    """The line of an application's file that has ``text`` in it, and no other has."""
+    lines = (APPS / program).read_text().splitlines()
+    found = [number for number, line in enumerate(lines, 1) if text in line]
+    assert len(found) == 1, (program, text, found)
+    return found[0]
 
 
 #: Every tracer the tests run, by the name a test's parameter shows.
