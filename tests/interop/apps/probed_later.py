@@ -3,4 +3,4 @@
 
 def greet(name: str) -> str:
     said = f"hello {name}"
-    return said  # here: said is known
+    return said  # noqa: RET504 - here: said is known
