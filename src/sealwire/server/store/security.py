@@ -675,12 +675,6 @@ def put_rule(c: sa.Connection, org_id: int, rule: RuleRow) -> None:
     )
 
 
-def delete_rule(c: sa.Connection, org_id: int, rule_id: str) -> None:
-    """Drop every version of a rule."""
-    r = detection_rules.c
-    c.execute(sa.delete(detection_rules).where(r.org_id == org_id, r.rule_id == rule_id))
-
-
 def _rule_row(row: sa.Row[Any]) -> RuleRow:
     return RuleRow(
         row.rule_id, row.version, json.loads(row.document), row.is_builtin, row.changed_by, row.changed_ms,

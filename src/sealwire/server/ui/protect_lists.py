@@ -317,7 +317,7 @@ async def _draft_page(
         more_bad=max(0, len(parsed.bad) - _SHOWN),
         facts=(
             ("New", tried.new),
-            ("Last otherwise", tried.extended),
+            ("Last longer", tried.extended),
             ("There already", tried.already),
             ("Covered", tried.covered),
             ("Dangerous", len(tried.dangerous)),
