@@ -12,6 +12,7 @@ from sealwire.errors import SealwireError
 from sealwire.server import organisation as organisations
 from sealwire.server.access import Access
 from sealwire.server.authoring.author import Author
+from sealwire.server.debugger.symbols import Symbols
 from sealwire.server.distribute import Distributor
 from sealwire.server.fleet.inventory import Inventories
 from sealwire.server.fleet.overview import Overview
@@ -94,6 +95,7 @@ class Tenant:
         self.denylists = Denylists(self, database, clock, settings.networks_of_ours)
         self.detection.listeners.append(self.denylists.hits.note)
         self.detection.is_listed = Listed(self.denylists)
+        self.symbols = Symbols(database, organisation.org_id)
         self._tasks: list[asyncio.Task[None]] = []
 
     def publish_first(self) -> None:
