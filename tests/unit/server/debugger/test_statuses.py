@@ -210,6 +210,8 @@ def test_processes_that_are_gone_or_behind_do_not_decide_the_headline() -> None:
         (Failure("UnresolvedLocation", "…"), "Check the path"),
         (Failure("NoFunctionInModule", "…"), "passes by itself"),
         (Failure("ValueError", "Invalid predicate: {}"), "expression"),
+        (Failure("", "No loaded script found for nothing.js (probe: 1, version: 1)"), "Check the path"),
+        (Failure("", "Error setting breakpoint for probe 1 (version: 1)"), "no code at this line"),
         (Failure("Strange", "…"), ""),
     ],
 )
