@@ -296,8 +296,8 @@ _EXPLAINED: Final = {
     "itself. Check the name, and whether a decorator hides the function.",
     "UnresolvedLocation|NoSourceFile": "The program has no file whose path ends so. Check the path; the main "
     "program of Python cannot be probed by line in every version.",
-    "No loaded script found": "The program has loaded no file whose path ends so. Check the path, and whether "
-    "it is loaded yet.",
+    "No loaded script found": "The program has loaded no file whose path ends so. Check the path and "
+    "whether it is loaded yet.",
     "Error setting breakpoint": "The file has no code at this line nor after it. Choose a line with a "
     "statement in a function.",
     "Unsupported probe type": "This tracer does not take this kind of probe. dd-trace takes logs at a line.",
