@@ -12,6 +12,8 @@ from sealwire.errors import SealwireError
 from sealwire.server import organisation as organisations
 from sealwire.server.access import Access
 from sealwire.server.authoring.author import Author
+from sealwire.server.debugger.metrics import ProbeMetrics
+from sealwire.server.debugger.spans import ProbeSpans
 from sealwire.server.debugger.symbols import Symbols
 from sealwire.server.distribute import Distributor
 from sealwire.server.fleet.inventory import Inventories
@@ -96,6 +98,8 @@ class Tenant:
         self.detection.listeners.append(self.denylists.hits.note)
         self.detection.is_listed = Listed(self.denylists)
         self.symbols = Symbols(database, organisation.org_id)
+        self.probe_metrics = ProbeMetrics(database, organisation.org_id)
+        self.probe_spans = ProbeSpans(database, organisation.org_id)
         self._tasks: list[asyncio.Task[None]] = []
 
     def publish_first(self) -> None:
