@@ -53,9 +53,13 @@ class Row(NamedTuple):
     weight: Weight
 
 
-def weigh(value: Value) -> Weight:
-    """Count what is beneath a value; bytes are those of its texts and names."""
-    return _weigh(value, {})
+def weigh(value: Value, known: dict[int, Weight] | None = None) -> Weight:
+    """Count what is beneath a value; bytes are those of its texts and names.
+
+    Args:
+        known: What was counted before, by values that are held; is filled.
+    """
+    return _weigh(value, {} if known is None else known)
 
 
 def _weigh(value: Value, known: dict[int, Weight]) -> Weight:
@@ -89,27 +93,38 @@ def rows(snapshot: Snapshot, *, beneath: str = "", depth: int = 1_000) -> Iterat
     """
     weights: dict[int, Weight] = {}
     for capture in snapshot.captures:
-        for group, values in capture.groups:
-            for name, value in values:
-                top = _Place(
-                    f"{capture.moment}/{_prefix(group)}{name}", _expression(group, name), name, group
-                )
-                if beneath and not beneath.startswith(top.path):
-                    continue
-                start = _find(top, value, beneath) if beneath else (top, value, 0)
-                if start is not None:
-                    yield from _rows(*start, start[2] + depth, weights)
+        for top, value in variables(capture):
+            if beneath and not beneath.startswith(top.path):
+                continue
+            start = _find(top, value, beneath) if beneath else (top, value, 0)
+            if start is not None:
+                yield from _rows(*start, start[2] + depth, weights)
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
+    """Where a value stands; the names are those of ``Row``."""
+
     path: str
     expression: str
     name: str
     group: str
 
-    def inner(self, part: Part) -> _Place:
+    def inner(self, part: Part) -> Place:
         reads = self.expression + part.step if self.expression and part.is_readable else ""
-        return _Place(self.path + part.step, reads, part.name, self.group)
+        return Place(self.path + part.step, reads, part.name, self.group)
+
+
+def variables(capture: Capture) -> Iterator[tuple[Place, Value]]:
+    """The outermost values of a moment, each in its place."""
+    for group, values in capture.groups:
+        for name, value in values:
+            path = f"{capture.moment}/{_prefix(group)}{name}"
+            yield Place(path, _expression(group, name), name, group), value
+
+
+def leads_to(path: str, wanted: str) -> bool:
+    """Whether a row is the wanted one, or around it."""
+    return wanted == path or (wanted.startswith(path) and wanted[len(path)] in ".[")
 
 
 def _prefix(group: str) -> str:
@@ -121,12 +136,12 @@ def _expression(group: str, name: str) -> str:
     return name if group != "expressions" and (is_name(name) or name in SPECIALS) else ""
 
 
-def _find(place: _Place, value: Value, path: str, depth: int = 0) -> tuple[_Place, Value, int] | None:
+def _find(place: Place, value: Value, path: str, depth: int = 0) -> tuple[Place, Value, int] | None:
     """The parts of the row with that path, which begins as the place does."""
     while place.path != path:
         for part in parts(value):
             inner = place.inner(part)
-            if path == inner.path or (path.startswith(inner.path) and path[len(inner.path)] in ".["):
+            if leads_to(inner.path, path):
                 place, value, depth = inner, part.value, depth + 1
                 break
         else:
@@ -134,7 +149,7 @@ def _find(place: _Place, value: Value, path: str, depth: int = 0) -> tuple[_Plac
     return place, value, depth
 
 
-def _rows(place: _Place, value: Value, depth: int, most: int, weights: dict[int, Weight]) -> Iterator[Row]:
+def _rows(place: Place, value: Value, depth: int, most: int, weights: dict[int, Weight]) -> Iterator[Row]:
     yield Row(*place, depth, value, line(value), _weigh(value, weights))
     if depth + 1 < most:
         for part in parts(value):
@@ -205,21 +220,32 @@ def search(snapshot: Snapshot, text: str, *, limit: int = MAX_FOUND) -> Found:
     found: list[Row] = []
     total = 0
     for capture in snapshot.captures:
-        for group, values in capture.groups:
-            for name, value in values:
-                top = _Place(
-                    f"{capture.moment}/{_prefix(group)}{name}", _expression(group, name), name, group
-                )
-                for place, each, depth in _flat(top, value, 0):
-                    if not _has(place.name, each, wanted):
-                        continue
-                    total += 1
-                    if len(found) < limit:
-                        found.append(Row(*place, depth, each, line(each), weigh(each)))
+        for top, value in variables(capture):
+            for place, each, depth in _flat(top, value, 0):
+                if not _has(place.name, each, wanted):
+                    continue
+                total += 1
+                if len(found) < limit:
+                    found.append(Row(*place, depth, each, line(each), weigh(each)))
     return Found(tuple(found), total)
 
 
-def _flat(place: _Place, value: Value, depth: int) -> Iterator[tuple[_Place, Value, int]]:
+def flagged(snapshot: Snapshot, why: Missing | None, *, limit: int = MAX_FOUND) -> Found:
+    """Find the values that are not there, or not whole, for a reason; None: texts that were cut off."""
+    found: list[Row] = []
+    total = 0
+    for capture in snapshot.captures:
+        for top, value in variables(capture):
+            for place, each, depth in _flat(top, value, 0):
+                if each.missing is not why or (why is None and not each.truncated):
+                    continue
+                total += 1
+                if len(found) < limit:
+                    found.append(Row(*place, depth, each, line(each), weigh(each)))
+    return Found(tuple(found), total)
+
+
+def _flat(place: Place, value: Value, depth: int) -> Iterator[tuple[Place, Value, int]]:
     yield place, value, depth
     for part in parts(value):
         yield from _flat(place.inner(part), part.value, depth + 1)
