@@ -86,6 +86,11 @@ Merge: TypeAlias = Callable[[Sequence[Source], ClientFacts, Mapping[str, object]
 Compare: TypeAlias = Callable[[Payload, Others], Iterable[Problem]]
 Sticky: TypeAlias = Callable[[Payload, str, str], dict[str, object]]
 Tell: TypeAlias = Callable[[str, object, object], Sequence[str] | None]
+Name: TypeAlias = Callable[[ConfigId, Payload], tuple[str, Payload]]
+Succeed: TypeAlias = Callable[[Payload | None, Payload], Payload]
+Demand: TypeAlias = Callable[[Payload], tuple[str, ...]]
+Aim: TypeAlias = Callable[[Mapping[str, object]], Iterable[Problem]]
+Last: TypeAlias = Callable[[Payload], int | None]
 
 
 def _nothing(_payload: Payload, _others: Others) -> Iterable[Problem]:
@@ -93,6 +98,26 @@ def _nothing(_payload: Payload, _others: Others) -> Iterable[Problem]:
 
 
 def _nothing_to_tell(_place: str, _before: object, _after: object) -> Sequence[str] | None:
+    return None
+
+
+def _as_it_is(config_id: ConfigId, payload: Payload) -> tuple[str, Payload]:
+    return config_id, payload
+
+
+def _the_same(_before: Payload | None, payload: Payload) -> Payload:
+    return payload
+
+
+def _nothing_more(_payload: Payload) -> tuple[str, ...]:
+    return ()
+
+
+def _anywhere(_targeting: Mapping[str, object]) -> Iterable[Problem]:
+    return ()
+
+
+def _for_ever(_payload: Payload) -> int | None:
     return None
 
 
@@ -125,6 +150,16 @@ class Product:
         teller: Says in words what the change of the member at a place means, when there are better ones than
             "label before → after"; None: there are not. An absent member is None.
         reads, writes: Permissions of people to see and to change its configs.
+        writes_outside_production: A lesser permission, enough for a config whose targeting names its
+            environments and none of production; empty: there is none.
+        demander: Permissions a writer needs besides, for what the payload says.
+        moves: Whether the targeting of a config may change once it is made.
+        aimer: What is wrong with a targeting for it, at paths below ``$.targeting``.
+        lasting: Minutes until a config is over whose author says nothing of its end; None: it has none.
+        file_prefixes: What the ids of its files may begin with, in front of the config's own id or what is
+            made of it; the two characters behind the prefix are those the id of the config begins with.
+        namer: The id of the file of a config, and what is in it; of products that are not merged.
+        successor: The payload as it is kept, given the one before it: a version in it, for instance.
     """
 
     name: str
@@ -144,6 +179,14 @@ class Product:
     teller: Tell = _nothing_to_tell
     reads: str
     writes: str
+    writes_outside_production: str = ""
+    demander: Demand = _nothing_more
+    moves: bool = True
+    aimer: Aim = _anywhere
+    lasting: Last = _for_ever
+    file_prefixes: tuple[str, ...] = ("",)
+    namer: Name = _as_it_is
+    successor: Succeed = _the_same
 
     @property
     def single_file(self) -> bool:
@@ -194,6 +237,32 @@ class Product:
         if self.merger is None:
             raise RuntimeError(f"{self.name} is not merged")
         return self.merger(sources, client, held or {})
+
+    def publish(self, config_id: ConfigId, payload: Payload) -> tuple[str, bytes]:
+        """The id of the file of a config, and its bytes; of products that are not merged."""
+        file_id, content = self.namer(config_id, payload)
+        return file_id, self.render(content)
+
+    def succeed(self, before: Payload | None, payload: Payload) -> Payload:
+        """The payload as it is kept.
+
+        Args:
+            before: Of the revision before; None: the config is new.
+            payload: As its author wants it; it passed the check.
+        """
+        return self.successor(before, payload)
+
+    def demands(self, payload: Payload) -> tuple[str, ...]:
+        """Permissions a writer needs besides ``writes``, for what the payload says."""
+        return self.demander(payload)
+
+    def misaimed(self, targeting: Mapping[str, object]) -> tuple[Problem, ...]:
+        """What is wrong with a targeting for configs of this product; paths are below ``$.targeting``."""
+        return _capped(self.aimer(targeting))
+
+    def lasts(self, payload: Payload) -> int | None:
+        """Minutes until a config is over whose author says nothing of its end; None: it has none."""
+        return self.lasting(payload)
 
     def sticky_values(self, payload: Payload, language: str, tracer_version: str = "") -> dict[str, object]:
         """Settings in a delivered file that its tracer keeps when the file goes; null where any value is.

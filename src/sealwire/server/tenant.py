@@ -12,6 +12,7 @@ from sealwire.errors import SealwireError
 from sealwire.server import organisation as organisations
 from sealwire.server.access import Access
 from sealwire.server.authoring.author import Author
+from sealwire.server.debugger.desk import ProbeDesk
 from sealwire.server.debugger.metrics import ProbeMetrics
 from sealwire.server.debugger.spans import ProbeSpans
 from sealwire.server.debugger.symbols import Symbols
@@ -75,6 +76,7 @@ class Tenant:
             every_s=settings.inventory_every_s,
         )
         self.overview = Overview(self, database)
+        self.probes = ProbeDesk(self, database)
         self.switches = Switches(self, database, access, settings, clock)
         self.detection = Detection(
             database,

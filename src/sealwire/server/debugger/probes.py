@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sealwire.errors import InvalidChangeError, Problem
+from sealwire.products.live_debugging import MINUTES_OTHERWISE, MINUTES_WITH_VALUES
 from sealwire.products.probe_expressions import Node
 from sealwire.products.schema import (
     Boolean,
@@ -35,8 +36,6 @@ from sealwire.server.debugger.expressions.parser import ExpressionError, Place
 from sealwire.server.debugger.expressions.templates import Template
 
 LANGUAGES: Final = ("python", "javascript", "java", "dotnet", "go")
-MINUTES_WITH_VALUES: Final = 60  # a probe that takes values out of a program does not stay by accident
-MINUTES_OTHERWISE: Final = 30 * 24 * 60
 MAX_MINUTES: Final = 90 * 24 * 60
 MAX_SNAPSHOTS_PER_S: Final = 100
 MAX_LOGS_PER_S: Final = 5_000
@@ -167,8 +166,18 @@ class Probe:
 
     @property
     def takes_values(self) -> bool:
-        """Whether it captures variables, which takes the permission ``debugger_capture_variables``."""
+        """Whether it captures variables; such a probe is rare, dear, and over soon."""
         return self.snapshot or bool(self.asked)
+
+    @property
+    def shows_values(self) -> bool:
+        """Whether values of the program come out by it: captured, in a message or in a tag.
+
+        The value of a metric does not count: it is a number that is made to be charted.
+        """
+        texts = [tag.text for decoration in self.decorations for tag in decoration.tags]
+        texts += [self.template] if self.template else []
+        return self.takes_values or any(text.expressions for text in texts)
 
     @property
     def place(self) -> Place:
