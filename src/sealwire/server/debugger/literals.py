@@ -12,6 +12,7 @@ import json
 import keyword
 import math
 import re
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from sealwire.server.debugger.captured import Value, is_encodable, parts, plain_text
@@ -47,6 +48,78 @@ _INTEGERS: Final = frozenset({"int", "bigint", "long", "short", "byte", "Integer
 _NUMBERS: Final = _INTEGERS | {"float", "double", "number", "Double", "Float", "Number"}
 _BOOLEANS: Final = frozenset({"bool", "boolean", "Boolean"})
 _SETS: Final = frozenset({"set", "frozenset", "Set"})
+_RESULTS: Final = {"@return": "returned", "@exception": "raised"}
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+_RESERVED: Final = frozenset(keyword.kwlist) | frozenset(
+    [
+        "abstract",
+        "arguments",
+        "await",
+        "boolean",
+        "break",
+        "byte",
+        "case",
+        "catch",
+        "char",
+        "class",
+        "const",
+        "continue",
+        "debugger",
+        "default",
+        "delete",
+        "do",
+        "double",
+        "else",
+        "enum",
+        "eval",
+        "export",
+        "extends",
+        "false",
+        "final",
+        "finally",
+        "float",
+        "for",
+        "function",
+        "goto",
+        "if",
+        "implements",
+        "import",
+        "in",
+        "instanceof",
+        "int",
+        "interface",
+        "let",
+        "long",
+        "native",
+        "new",
+        "null",
+        "package",
+        "private",
+        "protected",
+        "public",
+        "return",
+        "short",
+        "static",
+        "super",
+        "switch",
+        "synchronized",
+        "this",
+        "throw",
+        "throws",
+        "transient",
+        "true",
+        "try",
+        "typeof",
+        "undefined",
+        "var",
+        "void",
+        "volatile",
+        "while",
+        "with",
+        "yield",
+        "SimpleNamespace",
+    ]
+)
 
 
 def copy(value: Value, language: Language) -> Copied:
@@ -55,6 +128,31 @@ def copy(value: Value, language: Language) -> Copied:
     text = writer.written(value, "", 0)
     needs = ("from types import SimpleNamespace",) if writer.uses_namespace else ()
     return Copied(text, tuple(writer.gaps), needs)
+
+
+def copy_all(named: Iterable[tuple[str, Value]], language: Language) -> Copied:
+    """Write variables: a line each that gives a literal to its name; in JSON an object of them."""
+    writer = _Writer(language)
+    if language is Language.JSON:
+        pairs = [f"    {writer.quoted(name)}: {writer.written(value, name, 1)}" for name, value in named]
+        text = "{\n" + ",\n".join(pairs) + "\n}" if pairs else "{}"
+        return Copied(text, tuple(writer.gaps), ())
+    lines = []
+    used: set[str] = set()
+    for number, (name, value) in enumerate(named):
+        plain = _RESULTS.get(name, name)
+        is_plain = _PLAIN_NAME.fullmatch(plain) is not None and plain not in _RESERVED and plain not in used
+        variable = plain if is_plain else f"value_{number + 1}"
+        used.add(variable)
+        written = writer.written(value, name, 0)
+        if language is Language.PYTHON:
+            said = "" if variable == name else f"  # {name[:100]!a}"
+            lines.append(f"{variable} = {written}{said}")
+        else:
+            said = "" if variable == name else f"  // {json.dumps(name[:100])}"
+            lines.append(f"const {variable} = {written};{said}")
+    needs = ("from types import SimpleNamespace",) if writer.uses_namespace else ()
+    return Copied("\n".join(lines), tuple(writer.gaps), needs)
 
 
 class _Writer:
@@ -101,6 +199,10 @@ class _Writer:
         if self._language is Language.PYTHON:
             return "..."
         return "undefined" if self._language is Language.JAVASCRIPT else "null"
+
+    def quoted(self, text: str) -> str:
+        """A text as a literal."""
+        return self._text(text)
 
     # Scalars --------------------------------------------------------------------------------------------
 

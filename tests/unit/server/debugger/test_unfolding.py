@@ -7,8 +7,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from sealwire.server.debugger import snapshot, tree, unfolding
-from sealwire.server.debugger.captured import Value
+from sealwire.server.debugger import literals, snapshot, tree, unfolding
+from sealwire.server.debugger.captured import Missing, Value
 from sealwire.server.debugger.conditions import condition_of
 from sealwire.server.debugger.expressions import evaluator, parser
 from sealwire.server.debugger.snapshot import Snapshot
@@ -134,3 +134,29 @@ def test_a_condition_made_of_a_value_holds_where_it_was_captured() -> None:
 def test_a_condition_says_what_can_be_said_of_a_value(value: Value, condition: str) -> None:
     assert condition_of("x", value) == condition
     assert condition_of("", value) == ""
+
+
+def test_all_variables_of_a_moment_are_written_as_lines_that_run_and_mean_them() -> None:
+    hostile = [
+        ("total", Value("int", "5")),
+        ("@return", Value("list", elements=(Value("str", "'a'"),))),
+        ("class", Value("NoneType", is_null=True)),
+        ("x\nimport os", Value("str", '\'\\n"""\'')),
+        ("order", Value("Order", fields=(("oid", Value("int", "7")),))),
+        ("gone", Value("str", missing=Missing.REDACTED_NAME, reason="redactedIdent")),
+    ]
+    copied = literals.copy_all(hostile, literals.Language.PYTHON)
+    scope: dict[str, object] = {}
+    exec("\n".join([*copied.needs, copied.text]), scope)
+
+    assert scope["total"] == 5
+    assert scope["returned"] == ["a"]
+    assert scope["value_3"] is None
+    assert scope["value_4"] == '\n"""'
+    assert getattr(scope["order"], "oid", None) == 7
+    assert scope["gone"] is ...
+    assert copied.gaps == ("gone: redactedIdent",)
+    assert orjson.loads(literals.copy_all(hostile, literals.Language.JSON).text)["class"] is None
+    javascript = literals.copy_all(hostile, literals.Language.JAVASCRIPT).text.split("\n")
+    assert javascript[0] == "const total = 5;"
+    assert javascript[3].endswith('// "x\\nimport os"')
