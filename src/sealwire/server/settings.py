@@ -47,6 +47,8 @@ class ServerSettings:
         inventory_every_s: How often agents tell what they are and see, 1..3600.
         security_retention_days: How long security traces are kept, 1..365.
         security_max_traces: How many are kept of each organisation; beyond, the oldest go first.
+        debugger_max_snapshots, debugger_max_bytes: So many snapshots of probes, and bytes of them, are kept of
+            each organisation; beyond, the oldest go first.
         organisation: Name of the organisation made at first start.
         public_url: How agents and people reach this server; empty means from ``listen`` and ``port``.
         webhook_networks: Networks besides public addresses that webhooks may call, such as 10.0.0.0/8.
@@ -81,6 +83,8 @@ class ServerSettings:
     inventory_every_s: int = 60
     security_retention_days: int = 15
     security_max_traces: int = 500_000
+    debugger_max_snapshots: int = 200_000
+    debugger_max_bytes: int = 2 * 1024**3
     organisation: str = "main"
     public_url: str = ""
     webhook_networks: tuple[str, ...] = ()
@@ -242,6 +246,10 @@ def _check(settings: ServerSettings) -> None:
         raise SettingsError("security_retention_days must be between 1 and 365.")
     if not 1_000 <= settings.security_max_traces <= 100_000_000:
         raise SettingsError("security_max_traces must be between 1000 and 100000000.")
+    if not 1_000 <= settings.debugger_max_snapshots <= 100_000_000:
+        raise SettingsError("debugger_max_snapshots must be between 1000 and 100000000.")
+    if not 1024**2 <= settings.debugger_max_bytes <= 1024**4:
+        raise SettingsError("debugger_max_bytes must be between 1048576 (1 MiB) and 1099511627776 (1 TiB).")
     if bool(settings.tls_cert_file) != bool(settings.tls_key_file):
         raise SettingsError("tls_cert_file and tls_key_file go together: set both, or neither.")
     if not 0 <= settings.port <= 65535:

@@ -13,9 +13,13 @@ from sealwire.server import organisation as organisations
 from sealwire.server.access import Access
 from sealwire.server.authoring.author import Author
 from sealwire.server.debugger.desk import ProbeDesk
+from sealwire.server.debugger.instances import ProbeStatuses
+from sealwire.server.debugger.keep import Snapshots
 from sealwire.server.debugger.metrics import ProbeMetrics
+from sealwire.server.debugger.settings import SettingsDesk
 from sealwire.server.debugger.spans import ProbeSpans
 from sealwire.server.debugger.symbols import Symbols
+from sealwire.server.debugger.vault import Vault
 from sealwire.server.distribute import Distributor
 from sealwire.server.fleet.inventory import Inventories
 from sealwire.server.fleet.overview import Overview
@@ -77,6 +81,20 @@ class Tenant:
         )
         self.overview = Overview(self, database)
         self.probes = ProbeDesk(self, database)
+        self.debugger_settings = SettingsDesk(database, organisation.org_id)
+        self.snapshots = Snapshots(
+            database,
+            organisation.org_id,
+            Vault(keyring, organisation.uuid),
+            self.debugger_settings,
+            known=self.probes.known,
+            clock=clock,
+            max_snapshots=settings.debugger_max_snapshots,
+            max_bytes=settings.debugger_max_bytes,
+        )
+        self.statuses = ProbeStatuses(
+            database, organisation.org_id, self.overview, known=self.probes.known, clock=clock
+        )
         self.switches = Switches(self, database, access, settings, clock)
         self.detection = Detection(
             database,
