@@ -23,7 +23,7 @@ from sealwire.server.debugger.snapshot import Snapshot
 MAX_SNAPSHOTS: Final = 20
 MAX_SECONDS: Final = 0.5
 MAX_SHOWN: Final = 300
-_MOMENTS: Final = {Place.ENTRY: "entry", Place.EXIT: "return", Place.LINE: "", Place.ANYWHERE: ""}
+MOMENTS: Final = {Place.ENTRY: "entry", Place.EXIT: "return", Place.LINE: "", Place.ANYWHERE: ""}
 
 
 class Match(enum.StrEnum):
@@ -77,7 +77,7 @@ def try_probe(
     clock: Callable[[], float] = time.monotonic,
 ) -> Tried:
     """Try a probe on snapshots, in their order."""
-    trial = _Trial(probe.place, is_redacted, clock)
+    trial = _Trial(MOMENTS[probe.place], is_redacted, clock)
     rows: list[TriedSnapshot] = []
     for snapshot in snapshots[:MAX_SNAPSHOTS]:
         row = trial.one(probe, snapshot)
@@ -90,12 +90,12 @@ def try_probe(
 def try_template(
     template: Template,
     snapshot: Snapshot,
-    place: Place,
     *,
+    moment: str = "",
     is_redacted: Callable[[str], bool] = redaction.is_redacted,
 ) -> tuple[str, tuple[str, ...]]:
     """The message of one snapshot, and what of it was not there."""
-    found = _Trial(place, is_redacted, time.monotonic).message(template, snapshot)
+    found = _Trial(moment, is_redacted, time.monotonic).message(template, snapshot)
     return found if found is not None else ("", ("It takes too long to be tried here.",))
 
 
@@ -114,8 +114,8 @@ def shown(outcome: Outcome) -> str:
 
 
 class _Trial:
-    def __init__(self, place: Place, is_redacted: Callable[[str], bool], clock: Callable[[], float]) -> None:
-        self._moment = _MOMENTS[place]
+    def __init__(self, moment: str, is_redacted: Callable[[str], bool], clock: Callable[[], float]) -> None:
+        self._moment = moment
         self._is_redacted = is_redacted
         self._clock = clock
         self._until = clock() + MAX_SECONDS
