@@ -42,6 +42,7 @@ from sealwire.agent.sights import Sights
 from sealwire.agent.spool import Spool
 from sealwire.agent.status import Parts, metrics_text, status_document, status_text
 from sealwire.agent.trusted import Trusted
+from sealwire.agent.uploads import Uploads, uploads_to
 from sealwire.agent.upstream import Upstream
 from sealwire.clock import utc_now
 from sealwire.errors import SealwireError, SettingsError, UntrustedError
@@ -78,6 +79,7 @@ class Agent:
         self.poster: Poster | None = None
         self.reporter: Reporter | None = None
         self.forwarder: Forwarder | None = None
+        self.uploads: Uploads | None = None
         self._started = time.time()
         self._plane: ControlPlane | None = None
         url = settings.inventory_url or settings.security_url or settings.upstream_url
@@ -110,6 +112,9 @@ class Agent:
                 agent_uuid=self.agent_uuid,
                 started_ms=int(self._started * 1000),
             )
+        self._upload_planes: list[ControlPlane] = []
+        if settings.debugger_to:
+            self.uploads, self._upload_planes = uploads_to(settings)
         if settings.forward_to:
             self.forwarder = Forwarder(settings.forward_to)
         self.server = LocalServer(
@@ -118,6 +123,7 @@ class Agent:
             relay=self.relay,
             sights=self.sights if self.poster is not None or self.reporter is not None else None,
             forwarder=self.forwarder,
+            uploads=self.uploads,
             status=self.status_json,
             metrics=self.metrics_text,
             ready=self.is_ready,
@@ -167,6 +173,8 @@ class Agent:
                 talking.append(asyncio.create_task(self.poster.run()))
             if self.reporter is not None:
                 talking.append(asyncio.create_task(self.reporter.run()))
+            if self.uploads is not None:
+                talking.append(asyncio.create_task(self.uploads.run()))
             log.info(
                 "sealwire agent ready",
                 listening=" ".join(self.server.listening),
@@ -185,6 +193,8 @@ class Agent:
                     await task
             if self._plane is not None:
                 await self._plane.close()
+            for plane in self._upload_planes:
+                await plane.close()
             if self.cache is not None:
                 self.cache.close()
 
@@ -207,6 +217,7 @@ class Agent:
             self.poster,
             self.reporter,
             self.forwarder,
+            self.uploads,
         )
 
     def status_json(self) -> bytes:

@@ -42,6 +42,8 @@ KEEP_ALIVE_S = 70.0
 PARSE_IN_THREAD_BYTES = 256 * 1024
 
 _API = "/api/v0.1"
+_OK = frozenset({200})
+_TAKEN = frozenset({200, 201, 202, 204})  # an upload that is worked on later is taken
 
 
 class Trouble(Enum):
@@ -186,6 +188,21 @@ class ControlPlane:
             "POST", security_batch.PATH, limit=MAX_SMALL_ANSWER_BYTES, data=packed, headers=headers
         )
 
+    async def post_upload(self, path_and_query: str, body: bytes, headers: Mapping[str, str]) -> None:
+        """Deliver an upload of a tracer as it came.
+
+        Args:
+            path_and_query: Of this control plane, whole.
+            headers: What is said of the body.
+
+        Raises:
+            ApiError: It could not be delivered or was not taken.
+            UntrustedError: The answer is not to be read.
+        """
+        await self._call(
+            "POST", path_and_query, limit=MAX_SMALL_ANSWER_BYTES, data=body, headers=headers, taken=_TAKEN
+        )
+
     async def close(self) -> None:
         """Let all connections go."""
         if self._session is not None:
@@ -201,13 +218,14 @@ class ControlPlane:
         data: bytes | None = None,
         wait_s: int | None = None,
         headers: Mapping[str, str] | None = None,
+        taken: frozenset[int] = _OK,
     ) -> tuple[bytes, CIMultiDictProxy[str]]:
         sent = {**self._headers, **(headers or {})}
         if wait_s is not None:
             sent["Sealwire-Wait"] = str(wait_s)
         for last_try in (False, True):
             try:
-                return await self._send(method, path, limit, data, sent, held_s=wait_s or 0)
+                return await self._send(method, path, limit, data, sent, held_s=wait_s or 0, taken=taken)
             except (aiohttp.ClientError, OSError) as error:
                 # The other side may have closed a kept connection meanwhile: asking twice is harmless.
                 stale = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
@@ -224,6 +242,7 @@ class ControlPlane:
         headers: Mapping[str, str],
         *,
         held_s: int,
+        taken: frozenset[int],
     ) -> tuple[bytes, CIMultiDictProxy[str]]:
         if self._session is None:
             self._session = aiohttp.ClientSession(
@@ -238,7 +257,7 @@ class ControlPlane:
             method, self._url + path, data=data, headers=headers, timeout=timeout, allow_redirects=False
         ) as response:
             self._note_clock(response.headers.get("Date"))
-            if response.status != 200:
+            if response.status not in taken:
                 said = await _read(response, MAX_SMALL_ANSWER_BYTES, cut=True)
                 raise _not_ok(response.status, said, response.headers)
             return await _read(response, limit), response.headers

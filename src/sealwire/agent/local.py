@@ -27,11 +27,12 @@ from aiohttp.web_request import BaseRequest
 
 from sealwire.agent.answer import answer
 from sealwire.agent.forward import Forwarder, end_to_end
-from sealwire.agent.relay import ENDPOINTS, MAX_UPLOAD_BYTES, Relay, kind_of
+from sealwire.agent.relay import ENDPOINTS, MAX_UPLOAD_BYTES, Relay, Sight, kind_of
 from sealwire.agent.roster import Arrival, Roster
 from sealwire.agent.settings import AgentSettings
 from sealwire.agent.sights import Sights
 from sealwire.agent.trusted import Trusted
+from sealwire.agent.uploads import Uploads
 from sealwire.clock import utc_now
 from sealwire.errors import MalformedError, OversizeError, SettingsError, UntrustedError
 from sealwire.wire import codec
@@ -184,6 +185,7 @@ class LocalServer:
         relay: Takes uploads.
         sights: Who looks at uploads as they pass; None for nobody.
         forwarder: Who passes them on; None for nobody.
+        uploads: Who sends those of Dynamic Instrumentation to the control plane; None for nobody.
         status: Makes the status document, JSON bytes.
         metrics: Makes the metrics text.
         ready: Whether applications get what they should.
@@ -200,6 +202,7 @@ class LocalServer:
         ready: Callable[[], bool],
         sights: Sights | None = None,
         forwarder: Forwarder | None = None,
+        uploads: Uploads | None = None,
     ) -> None:
         self.listening: tuple[str, ...] = ()
         self._settings = settings
@@ -207,6 +210,7 @@ class LocalServer:
         self._relay = relay
         self._sights = sights
         self._forwarder = forwarder
+        self._uploads = uploads
         self._status = status
         self._metrics = metrics
         self._ready = ready
@@ -291,9 +295,18 @@ class LocalServer:
             return response
 
     async def _upload(self, kind: str, request: BaseRequest) -> web.StreamResponse:
-        sight = passing = None
+        sight: Sight | None = None
+        passing = None
         if self._sights is not None:
             sight = self._sights.at(request.path, request.headers, length=request.content_length)
+        if sight is None and self._uploads is not None:
+            sight = self._uploads.taking(
+                request.method,
+                request.path,
+                request.query_string,
+                request.headers,
+                length=request.content_length,
+            )
         if self._forwarder is not None:
             passing = self._forwarder.passing(kind, request)
         own = await self._relay.take(kind, request.content, sight=sight, passing=passing)

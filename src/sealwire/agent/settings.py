@@ -73,6 +73,11 @@ _KEYS: tuple[_Key, ...] = (
     _Key("apm_config.receiver_socket", "text", None, ("DD_APM_RECEIVER_SOCKET",)),
     _Key("apm_config.apm_non_local_traffic", "bool", False, ("DD_APM_NON_LOCAL_TRAFFIC",)),
     _Key("apm_config.env", "text", "", ("DD_APM_ENV",)),
+    _Key("apm_config.debugger_dd_url", "text", "", ("DD_APM_DEBUGGER_DD_URL",)),
+    _Key("apm_config.debugger_diagnostics_dd_url", "text", "", ("DD_APM_DEBUGGER_DIAGNOSTICS_DD_URL",)),
+    _Key("apm_config.debugger_api_key", "text", "", ("DD_APM_DEBUGGER_API_KEY",)),
+    _Key("apm_config.symdb_dd_url", "text", "", ("DD_APM_SYMDB_DD_URL",)),
+    _Key("apm_config.symdb_api_key", "text", "", ("DD_APM_SYMDB_API_KEY",)),
     _Key(_RC + "enabled", "bool", True),
     _Key(_RC + "rc_dd_url", "text", ""),
     _Key(_RC + "api_key", "text", ""),
@@ -100,6 +105,7 @@ _KEYS: tuple[_Key, ...] = (
     _Key("sealwire.inventory", "bool", True),
     _Key("sealwire.security_reports", "bool", True),
     _Key("sealwire.security_spool_bytes", "count", DEFAULT_SPOOL_BYTES),
+    _Key("sealwire.debugger_uploads", "bool", True),
     _Key("sealwire.forward_to", "text", ""),
     # For tests: lets refresh_interval go below the 5 s every agent keeps.
     _Key("sealwire.least_refresh_interval", "duration", LEAST_REFRESH_INTERVAL_S),
@@ -123,6 +129,14 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class Destination:
+    """Where uploads go: a whole URL, and the key that is shown there."""
+
+    url: str
+    api_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class AgentSettings:
     """Everything the agent was told, checked.
 
@@ -142,6 +156,8 @@ class AgentSettings:
         inventory_url: Where to post what is here, without a slash at the end; "" where nothing is posted.
         security_url: Where to post what was seen of attacks; "" where nothing is.
         spool_bytes: The most that is kept on disk of what could not be posted; 0 keeps nothing.
+        debugger_to: Where ``logs``, ``debugger`` (statuses and snapshots) and ``symbols`` of Dynamic
+            Instrumentation go; what is missing goes nowhere.
         forward_to: The agent every upload is passed on to, without a slash at the end; "" for none.
         origins: For each setting that is not a default, where it came from.
         told: For each setting that means something here, what each layer said; the first one counts.
@@ -174,6 +190,7 @@ class AgentSettings:
     inventory_url: str = ""
     security_url: str = ""
     spool_bytes: int = DEFAULT_SPOOL_BYTES
+    debugger_to: Mapping[str, Destination] = field(default_factory=dict)
     forward_to: str = ""
     warnings: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -441,6 +458,7 @@ def _settle(layers: Mapping[str, Mapping[str, tuple[object, str]]], warnings: li
     posts_url = url if not refusal and not _is_vendor_url(url) else ""
     tags = values["tags"]
     env_tag = next((tag[4:] for tag in tags if tag.startswith("env:")), "")
+    debugger_to = _debugger_to(values, posts_url, warnings)
     return AgentSettings(
         api_key=values[_RC + "api_key"] or values["api_key"],
         hostname=values["hostname"] or socket.gethostname(),
@@ -469,6 +487,7 @@ def _settle(layers: Mapping[str, Mapping[str, tuple[object, str]]], warnings: li
         inventory_url=posts_url if values["sealwire.inventory"] else "",
         security_url=posts_url if values["sealwire.security_reports"] else "",
         spool_bytes=max(0, values["sealwire.security_spool_bytes"]),
+        debugger_to=debugger_to,
         forward_to=_forward_to(values, origins),
         warnings=tuple(warnings),
         origins=origins,
@@ -528,6 +547,62 @@ def _upstream(values: Mapping[str, Any]) -> tuple[str, str]:
     if not (values[_RC + "api_key"] or values["api_key"]):
         return "", "there is no API key: add `api_key: <key>` (`sealwire key create` makes one)"
     return url, ""
+
+
+# What goes there -> the settings that say where, the path at a control plane.
+_DEBUGGER: Mapping[str, tuple[str, str, str]] = {
+    "logs": ("apm_config.debugger_dd_url", "apm_config.debugger_api_key", "/api/v2/logs"),
+    "debugger": (
+        "apm_config.debugger_diagnostics_dd_url",
+        "apm_config.debugger_api_key",
+        "/api/v2/debugger",
+    ),
+    "symbols": ("apm_config.symdb_dd_url", "apm_config.symdb_api_key", "/api/v2/debugger"),
+}
+
+
+def _debugger_to(values: Mapping[str, Any], posts_url: str, warnings: list[str]) -> dict[str, Destination]:
+    """Where uploads of Dynamic Instrumentation go; a place that must not be contacted is warned about."""
+    found: dict[str, Destination] = {}
+    if not values["sealwire.debugger_uploads"]:
+        return found
+    for name, (url_key, api_key_key, path) in _DEBUGGER.items():
+        api_key = values[api_key_key] or values[_RC + "api_key"] or values["api_key"]
+        url = values[url_key]
+        if not url:
+            if posts_url:
+                found[name] = Destination(posts_url + path, api_key)
+            continue
+        why_not = _why_not_to(url, values) or ("" if api_key else "there is no API key")
+        if why_not:
+            warnings.append(f"{url_key}: {why_not}; these uploads go nowhere")
+        else:
+            has_path = urlsplit(url).path.strip("/")
+            found[name] = Destination(url if has_path else url.rstrip("/") + path, api_key)
+    return found
+
+
+def _why_not_to(url: str, values: Mapping[str, Any]) -> str:
+    """Why nothing is sent to a URL; empty where it may be."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        _ = parts.port
+    except ValueError:
+        return "it must be https://host or https://host:port"
+    if (
+        not host
+        or parts.scheme not in ("http", "https")
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+    ):
+        return "it must be https://host or https://host:port"
+    if is_vendor_host(host) and not values["allow_datadog_upstream"]:
+        return f"{host} is the vendor's own site (`allow_datadog_upstream: true` would allow it)"
+    if parts.scheme == "http" and not values[_RC + "no_tls"]:
+        return "the API key would go in clear (`remote_configuration.no_tls: true` would allow it)"
+    return ""
 
 
 def _forward_to(values: Mapping[str, Any], origins: Mapping[str, str]) -> str:

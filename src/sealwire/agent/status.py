@@ -22,6 +22,7 @@ from sealwire.agent.roster import Roster, Seen
 from sealwire.agent.settings import AgentSettings
 from sealwire.agent.sights import Sights
 from sealwire.agent.trusted import Trusted
+from sealwire.agent.uploads import Uploads, status_lines
 from sealwire.agent.upstream import Upstream
 from sealwire.wire.codec import ApplyState
 from sealwire.wire.version import WIRE_VERSION
@@ -30,8 +31,8 @@ from sealwire.wire.version import WIRE_VERSION
 @dataclass(frozen=True, slots=True)
 class Parts:
     """The agent's parts that have something to tell; ``trusted`` and ``upstream`` are missing without Remote
-    Configuration, ``poster`` where no inventory is posted, ``reporter`` where nothing of attacks is, and
-    ``forwarder`` where no upload is passed on.
+    Configuration, ``poster`` where no inventory is posted, ``reporter`` where nothing of attacks is,
+    ``forwarder`` where no upload is passed on, and ``uploads`` where none of Dynamic Instrumentation is sent.
     """
 
     settings: AgentSettings
@@ -46,6 +47,7 @@ class Parts:
     poster: Poster | None
     reporter: Reporter | None = None
     forwarder: Forwarder | None = None
+    uploads: Uploads | None = None
 
 
 def status_document(parts: Parts, *, now: datetime) -> dict[str, Any]:
@@ -70,6 +72,7 @@ def status_document(parts: Parts, *, now: datetime) -> dict[str, Any]:
         },
         "forwarding": _forwarding(parts),
         "security": _security(parts),
+        "debugger": _debugger(parts),
         "inventory": _inventory(parts),
         "warnings": list(settings.warnings),
     }
@@ -116,6 +119,12 @@ def _forwarding(parts: Parts) -> dict[str, Any]:
         "failed": dict(sorted(forwarder.failed.items())),
         "last_error": forwarder.last_error or None,
     }
+
+
+def _debugger(parts: Parts) -> dict[str, Any]:
+    if parts.uploads is None:
+        return {"on": False}
+    return {**parts.uploads.status(), "last_taken": _iso(parts.uploads.last_taken)}
 
 
 def _inventory(parts: Parts) -> dict[str, Any]:
@@ -266,6 +275,7 @@ def status_text(document: Mapping[str, Any]) -> str:
         lines += ["", f"Uploads taken: {taken}"]
     lines += _forwarding_lines(document.get("forwarding", _OFF))
     lines += _security_lines(document.get("security", _OFF))
+    lines += status_lines(document.get("debugger", _OFF))
     lines += [f"Warning: {warning}" for warning in document["warnings"]]
     return "\n".join(_printable(line) for line in lines) + "\n"
 
@@ -412,6 +422,19 @@ def metrics_text(parts: Parts, *, answered: Mapping[int, int], now: datetime) ->
         family("security_posts_total", "counter", {"": reporter.posts})
         family("security_failures_total", "counter", {"": reporter.failures})
         family("security_spool_bytes", "gauge", {"": spool.size if spool is not None else 0})
+    if parts.uploads is not None:
+        uploads = parts.uploads
+        family("debugger_taken_total", "counter", _by_label("kind", uploads.taken))
+        family("debugger_sent_total", "counter", _by_label("kind", uploads.sent))
+        dropped = {
+            f'{{kind="{kind}",reason="{reason}"}}': float(count)
+            for (kind, reason), count in sorted(uploads.dropped.items())
+        }
+        family("debugger_dropped_total", "counter", dropped)
+        family("debugger_posts_total", "counter", {"": uploads.posts})
+        family("debugger_failures_total", "counter", {"": uploads.failures})
+        family("debugger_waiting", "gauge", {"": uploads.waiting})
+        family("debugger_waiting_bytes", "gauge", {"": uploads.waiting_bytes})
     if parts.poster is not None:
         family("inventory_posts_total", "counter", {"": parts.poster.posts})
         family("inventory_failures_total", "counter", {"": parts.poster.failures})

@@ -4,8 +4,8 @@ Hides the uploads (batches in any order, twice, never ended), what is kept of th
 of several is asked: of a service and an environment the newest version that has functions; where the
 environment sent nothing, any other of the service, and ``SymbolsSummary.env`` says which.
 
-Invariants: what a tracer sends can fill neither memory nor disk (``symbol_upload``, ``store.symbols``); a batch
-counts once, whatever its size claims to be; without symbols every answer is empty, never an error.
+Invariants: what a tracer sends can fill neither memory nor disk (``symbol_upload``, ``store.symbols``); a
+batch counts once, whatever its size claims to be; without symbols every answer is empty, never an error.
 """
 
 from __future__ import annotations
