@@ -288,7 +288,7 @@ PRODUCT = Product(
         "captureSnapshot": False,
         "version": 1,
     },
-    beginning={"type": "LOG_PROBE"},
+    beginning={"type": "LOG_PROBE", "where": {}},
     demander=_demands,
     moves=False,
     aimer=_one_service,

@@ -238,10 +238,14 @@ class Product:
             raise RuntimeError(f"{self.name} is not merged")
         return self.merger(sources, client, held or {})
 
-    def publish(self, config_id: ConfigId, payload: Payload) -> tuple[str, bytes]:
-        """The id of the file of a config, and its bytes; of products that are not merged."""
+    def publish(self, config_id: ConfigId, payload: Payload, kept: bytes) -> tuple[str, bytes]:
+        """The id of the file of a config, and its bytes; of products that are not merged.
+
+        Args:
+            kept: The payload as it was rendered.
+        """
         file_id, content = self.namer(config_id, payload)
-        return file_id, self.render(content)
+        return file_id, kept if content is payload else self.render(content)
 
     def succeed(self, before: Payload | None, payload: Payload) -> Payload:
         """The payload as it is kept.

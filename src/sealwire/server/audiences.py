@@ -1,9 +1,10 @@
 """Which configs stand in one delegated role: those for the same audience. Pure.
 
-A delegated role of the config repository goes whole to every agent that needs one of its files. So a role
-holds the files of one audience only (the same targeting; for a merged file, the same kind of client), and
-an agent learns of no path that is not meant for it. A role is known by the first two characters of the
-ids it lists. Roles can never be taken back, so there are at most ``LIMIT`` of a product; audiences beyond
+A delegated role of the config repository goes whole to every agent that needs one of its files. So a
+role holds the files of one audience only (the same targeting; for a merged file, the same kind of
+client), and an agent learns of no path that is not meant for it. A role is known by the first two
+characters of the ids it lists; where tracers want a word in front of an id (``logProbe_``), by the two
+behind it. Roles can never be taken back, so there are at most ``LIMIT`` of a product; audiences beyond
 share them, and their agents may then see each other's opaque paths, though never a file (ADR 5).
 """
 
@@ -62,8 +63,18 @@ def next_number(used: int, audience: str) -> int:
 
 def role_of(path: str) -> str:
     """The delegated role that lists a path."""
-    _, _, product, config_id, _ = path.split("/")
-    return f"{product}-{config_id[:2].upper()}"
+    _, _, product, file_id, _ = path.split("/")
+    return f"{product}-{file_id.rpartition('_')[2][:2].upper()}"
+
+
+def patterns_of(org_id: int, role: str, prefixes: Iterable[str]) -> tuple[str, ...]:
+    """The paths a delegated role may list.
+
+    Args:
+        prefixes: What the ids of files of its product may begin with.
+    """
+    product, start = split_role(role)
+    return tuple(f"datadog/{org_id}/{product}/{prefix}{start.lower()}*/*" for prefix in prefixes)
 
 
 def split_role(name: str) -> tuple[str, str]:

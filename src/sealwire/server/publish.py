@@ -23,7 +23,7 @@ import sqlalchemy as sa
 
 from sealwire.errors import UnavailableError
 from sealwire.products import PRODUCTS
-from sealwire.server.audiences import LIMIT, Audiences, role_of, split_role
+from sealwire.server.audiences import LIMIT, Audiences, patterns_of, role_of, split_role
 from sealwire.server.keyring import Keyring, WrappedKey
 from sealwire.server.organisation import CONFIG_ONLINE, DIRECTOR_ONLINE, ECHO, PUBLISHER
 from sealwire.server.settings import ServerSettings
@@ -590,8 +590,8 @@ class Publisher:
             map(split_role, names), key=lambda role: (role[0], not role[1], role[1])
         ):
             name = f"{product}-{start}" if start else product
-            pattern = f"datadog/{org_id}/{product}/{start.lower()}*/*"
-            delegations.append(Delegation(name, publisher, (pattern,)))
+            prefixes = PRODUCTS[product].file_prefixes if product in PRODUCTS else ("",)
+            delegations.append(Delegation(name, publisher, patterns_of(org_id, name, prefixes)))
         signed = targets_signed(
             version=version, expires=now + TOP_TARGETS_LIFETIME, targets={}, delegations=delegations
         )

@@ -204,20 +204,24 @@ class Catalogue:
             return None
         if row.product not in PRODUCTS:
             return None  # made by a newer version of this program; kept, not published
-        content = None
-        if not PRODUCTS[row.product].single_file:
-            # The id as it was made, but for its first characters should it be for others now.
-            prefix = self.audiences.prefix(row.product, audience_key(row.targeting))
-            path = str(ConfigPath.for_org(self.org_id, row.product, prefix + row.config_id[2:]))
+        kind = PRODUCTS[row.product]
+        content, payload = None, orjson.loads(row.payload)
+        if not kind.single_file:
+            config_id = row.config_id
+            if kind.moves:
+                # The id as it was made, but for its first characters should it be for others now.
+                prefix = self.audiences.prefix(row.product, audience_key(row.targeting))
+                config_id = prefix + config_id[2:]
+            file_id, raw = kind.publish(ConfigId(config_id), payload, row.payload)
             content = Content(
-                path=path,
-                raw=row.payload,
-                sha256=sha256_hex(row.payload),
+                path=str(ConfigPath.for_org(self.org_id, row.product, file_id)),
+                raw=raw,
+                sha256=sha256_hex(raw),
                 sources={row.config_id: row.revision},
                 provenance={},
                 product=row.product,
             )
-        return _Active(row, Targeting.parse(row.targeting), orjson.loads(row.payload), content)
+        return _Active(row, Targeting.parse(row.targeting), payload, content)
 
     def expire(self, *, now_ms: int) -> bool:
         """Drop configs whose time is over; True if there were any."""

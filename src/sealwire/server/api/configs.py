@@ -501,7 +501,7 @@ async def check_config(
             for one in changes
         ],
         "reach": reach.to_dict(found, named=principal.may("fleet_read")),
-        "permitted": editor.may_write(draft.product, draft.targeting),
+        "permitted": editor.may_write(draft.product, draft.targeting, payload),
     }
 
 

@@ -10,7 +10,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -22,6 +22,7 @@ from sealwire.errors import ConflictError, InvalidChangeError, NotFoundError, Pr
 from sealwire.products import ConfigId, Product
 from sealwire.products import get as get_product
 from sealwire.server.audiences import Audiences, audience_key
+from sealwire.server.debugger import probe_configs, probe_wire
 from sealwire.server.store import configs, read, rows, write
 from sealwire.server.store.database import Database
 from sealwire.server.targeting import Targeting
@@ -32,6 +33,11 @@ MAX_COMMENT = 2000
 
 #: What else is written with a revision, in its transaction; whatever it raises undoes both.
 Also = Callable[[sa.Connection, rows.ConfigRow], None]
+
+#: How a payload is kept, of products where one thing can be said in more than one way.
+_NORMAL: Mapping[str, Callable[[Mapping[str, object]], Mapping[str, object]]] = {
+    probe_wire.PRODUCT: probe_configs.normal
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +59,14 @@ class Draft:
 
 
 class Author:
-    """Checks and commits changes of one organisation's configs."""
+    """Checks and commits changes of one organisation's configs.
+
+    Attributes:
+        gates: Product -> asked, in the transaction, before a config of it is in force; raises if it may not.
+    """
 
     def __init__(self, database: Database, org_id: int) -> None:
+        self.gates: dict[str, Also] = {}
         self._database = database
         self._org_id = org_id
 
@@ -82,8 +93,15 @@ class Author:
         """
         kind = get_product(product)
         problems = [Problem(_below("$.payload", p.path), p.message) for p in kind.check(payload)]
+        if not problems and isinstance(payload, Mapping) and product in _NORMAL:
+            try:
+                payload = _NORMAL[product](payload)
+            except InvalidChangeError as error:
+                problems.extend(Problem(_below("$.payload", p.path), p.message) for p in error.problems)
         try:
             target = Targeting.parse(targeting if targeting is not None else {})
+            found = kind.misaimed(target.to_dict())
+            problems.extend(Problem(_below("$.targeting", p.path), p.message) for p in found)
         except InvalidChangeError as error:
             problems.extend(error.problems)
             target = Targeting()
@@ -100,6 +118,9 @@ class Author:
             warnings = kind.warn(payload, others)
         if problems or not isinstance(payload, Mapping):
             raise _invalid(product, problems)
+        minutes = kind.lasts(payload) if expires_ms is None else None
+        if minutes is not None:
+            expires_ms = int(now.timestamp() * 1000) + minutes * 60_000
         rendered = kind.render(payload)
         return Draft(kind, name, target, rendered, comment, expires_ms, warnings, generation)
 
@@ -156,7 +177,7 @@ class Author:
                 product=draft.product.name,
                 name=draft.name,
                 targeting=draft.targeting.to_dict(),
-                payload=draft.payload,
+                payload=_kept(draft.product, None, draft.payload),
                 revision=1,
                 state="active",
                 created_ms=now_ms,
@@ -166,6 +187,7 @@ class Author:
                 expires_ms=draft.expires_ms,
                 generation=domain.generation + 1,
             )
+            self._pass(c, row)
             write.put_config(c, row, expected_revision=None)
             write.set_domain(c, self._org_id, generation=row.generation)
             write.add_audit(
@@ -177,6 +199,12 @@ class Author:
             if also is not None:
                 also(c, row)
         return row
+
+    def _pass(self, c: sa.Connection, row: rows.ConfigRow) -> None:
+        """Ask whoever may refuse that a config is in force (under the lock)."""
+        gate = self.gates.get(row.product)
+        if gate is not None and row.state == "active":
+            gate(c, row)
 
     def _prefix(self, c: sa.Connection, draft: Draft) -> str:
         """The first characters of a new config's id, which are its audience's (under the lock)."""
@@ -226,10 +254,12 @@ class Author:
             now=now,
             config_id=config_id,
         )
+        _stays(before, draft)
         if allow is not None:
             allow(draft)
+        payload = _kept(draft.product, before.payload, draft.payload)
         row = self._revise(
-            before, draft.name, draft.targeting.to_dict(), draft.payload, "active", draft.expires_ms,
+            before, draft.name, draft.targeting.to_dict(), payload, "active", draft.expires_ms,
             draft.comment, action, by, now, draft, also,
         )  # fmt: skip
         return row, draft
@@ -299,18 +329,30 @@ class Author:
                 expires_ms=expires_ms,
                 generation=domain.generation + 1,
             )
-            write.put_config(c, row, expected_revision=before.revision)
-            write.set_domain(c, self._org_id, generation=row.generation)
-            write.add_audit(
-                c, self._org_id, at_ms=now_ms, actor=by, action=action,
-                subject=f"config {row.config_id}",
-                summary=f"{action.partition('.')[2].capitalize()} {row.product} "
-                f"{row.name or row.config_id} (revision {row.revision})",
-                detail=_audit_detail(row, before),
-            )  # fmt: skip
-            if also is not None:
-                also(c, row)
+            self._write(c, row, before, action, also)
         return row
+
+    def _write(
+        self,
+        c: sa.Connection,
+        row: rows.ConfigRow,
+        before: rows.ConfigRow,
+        action: str,
+        also: Also | None,
+    ) -> None:
+        """Put the next revision where ``before`` is (under the lock)."""
+        self._pass(c, row)
+        write.put_config(c, row, expected_revision=before.revision)
+        write.set_domain(c, self._org_id, generation=row.generation)
+        write.add_audit(
+            c, self._org_id, at_ms=row.updated_ms, actor=row.updated_by, action=action,
+            subject=f"config {row.config_id}",
+            summary=f"{action.partition('.')[2].capitalize()} {row.product} "
+            f"{row.name or row.config_id} (revision {row.revision})",
+            detail=_audit_detail(row, before),
+        )  # fmt: skip
+        if also is not None:
+            also(c, row)
 
     def get(self, config_id: str) -> rows.ConfigRow:
         """One config.
@@ -339,8 +381,61 @@ class Author:
             raise NotFoundError(f"Config {config_id} has no revision {number}.")
         return row
 
+    def retire_all(
+        self,
+        product: str,
+        which: Callable[[rows.ConfigRow], bool],
+        *,
+        by: str,
+        now: datetime,
+        comment: str,
+        also: Also | None = None,
+        finally_also: Callable[[sa.Connection, Sequence[rows.ConfigRow]], None] | None = None,
+    ) -> list[rows.ConfigRow]:
+        """Take every active config of a product away that is chosen, all of them or none.
+
+        Args:
+            which: Says of an active config whether it goes.
+            also: What else is written with each.
+            finally_also: What else is written with all, in the same transaction.
+        """
+        now_ms = int(now.timestamp() * 1000)
+        with self._database.write() as c:
+            generation = write.lock_domain(c, self._org_id).generation
+            retired = []
+            for before in read.configs(c, self._org_id, product=product, state="active"):
+                if not which(before):
+                    continue
+                generation += 1
+                row = replace(
+                    before, revision=before.revision + 1, state="retired", expires_ms=None, comment=comment,
+                    updated_ms=now_ms, updated_by=by, generation=generation,
+                )  # fmt: skip
+                self._write(c, row, before, "config.retired", also)
+                retired.append(row)
+            if finally_also is not None:
+                finally_also(c, retired)
+        return retired
+
 
 _ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
+
+
+def _kept(product: Product, before: bytes | None, payload: bytes) -> bytes:
+    """The payload as it is kept, given the one before it."""
+    wanted = orjson.loads(payload)
+    kept = product.succeed(None if before is None else orjson.loads(before), wanted)
+    return payload if kept is wanted else product.render(kept)
+
+
+def _stays(before: rows.ConfigRow, draft: Draft) -> None:
+    if draft.product.moves or draft.targeting == Targeting.parse(before.targeting):
+        return
+    words = (
+        "This stays with the service and the environments it was made for: make a new one, or clone it, "
+        "for others."
+    )
+    raise InvalidChangeError(words, problems=(Problem("$.targeting", words),))
 
 
 def _conflicts(

@@ -2,8 +2,9 @@
 
 The admin API and the pages both change configs through an ``Editor`` and through nothing else, so that what
 a page may do and what the API may do are the same thing. Two questions come before every change: the
-permission of the product (``Product.writes``) and, for roles restricted to services and environments,
-whether the targeting before and after stays within them. What the tracers' firewall will load is tried on
+permission of the product (``Product.writes``, the lesser one outside production where the product has one,
+and what its payload demands besides) and, for roles restricted to services and environments, whether the
+targeting before and after stays within them. What the tracers' firewall will load is tried on
 their own engine first, where this server has it: what that refuses is not saved.
 """
 
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from sealwire.errors import InvalidChangeError, NotFoundError, Problem
+from sealwire.errors import InvalidChangeError, NotFoundError, NotPermittedError, Problem
 from sealwire.products import PRODUCTS, Product, get
 from sealwire.products.product import MAX_PAYLOAD_BYTES
 from sealwire.server.access.permissions import Principal
@@ -101,12 +102,30 @@ class Editor:
         draft = await asyncio.to_thread(self._author.check, **fields, now=self._now, config_id=config_id)
         return self._with_notice(draft, said)
 
-    def may_write(self, product: Product, targeting: Targeting) -> bool:
-        """Whether a config with this targeting is theirs to make and to change."""
+    def may_write(
+        self, product: Product, targeting: Targeting, payload: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Whether a config with this targeting is theirs to make and to change; to this, if that is known."""
         return all(
             self._principal.may_change(permission, services=targeting.service, envs=targeting.env)
-            for permission in (PUBLISH, product.writes)
+            for permission in self._needed(product, targeting, payload)
         )
+
+    def _needed(
+        self, product: Product, targeting: Targeting, payload: Mapping[str, Any] | None
+    ) -> tuple[str, ...]:
+        """The permissions it takes to write it: of two that are enough the lesser, if they have only that."""
+        writes, lesser = product.writes, product.writes_outside_production
+        if lesser and self._is_outside_production(targeting):
+            where = {"services": targeting.service, "envs": targeting.env}
+            if not self._principal.may_change(writes, **where) and self._principal.may(lesser):
+                writes = lesser
+        return (PUBLISH, writes, *(product.demands(payload) if payload is not None else ()))
+
+    def _is_outside_production(self, targeting: Targeting) -> bool:
+        production = {env.casefold() for env in self._tenant.organisation.production_envs}
+        # Attack: an environment that is not named is any of them.
+        return bool(targeting.env) and not any(env.casefold() in production for env in targeting.env)
 
     # Changing -----------------------------------------------------------------------------------------
 
@@ -124,13 +143,14 @@ class Editor:
             InvalidChangeError, NotPermittedError: As they say; nothing was made.
         """
         product = get(str(fields.get("product", "")))
-        for permission in (PUBLISH, product.writes):
-            self._principal.require(permission)
+        self._principal.require(PUBLISH)
+        if not self._principal.may(product.writes_outside_production):
+            self._principal.require(product.writes)
         said = () if is_rendered else await self._tried(product, fields.get("payload"))
 
         def commit() -> tuple[rows.ConfigRow, Draft]:
             draft = self._author.check(**fields, now=self._now)
-            self._require(product, draft.targeting)
+            self._require_draft(draft)
             return self._author.create(draft, by=self._principal.user, now=self._now, also=also), draft
 
         row, draft = await asyncio.to_thread(commit)
@@ -163,7 +183,7 @@ class Editor:
         def commit() -> tuple[rows.ConfigRow, Draft]:
             return self._author.change(
                 config_id, expected_revision=expected_revision, fields=fields, by=self._principal.user,
-                now=self._now, allow=lambda draft: self._require(draft.product, draft.targeting), also=also,
+                now=self._now, allow=self._require_draft, also=also,
             )  # fmt: skip
 
         row, draft = await asyncio.to_thread(commit)
@@ -234,7 +254,7 @@ class Editor:
         def commit() -> tuple[rows.ConfigRow, Draft]:
             return self._author.change(
                 config_id, expected_revision=expected_revision, fields=fields, by=self._principal.user,
-                now=self._now, allow=lambda draft: self._require(draft.product, draft.targeting),
+                now=self._now, allow=self._require_draft,
                 action="config.restored",
             )  # fmt: skip
 
@@ -277,9 +297,26 @@ class Editor:
         if expected_revision not in (None, row.revision):
             raise moved_on(row, expected_revision or 0)
 
-    def _require(self, product: Product, targeting: Targeting) -> None:
-        for permission in (PUBLISH, product.writes):
+    def _require_draft(self, draft: Draft) -> None:
+        self._require(draft.product, draft.targeting, orjson.loads(draft.payload))
+
+    def _require(
+        self, product: Product, targeting: Targeting, payload: Mapping[str, Any] | None = None
+    ) -> None:
+        for permission in self._needed(product, targeting, payload):
+            lesser = product.writes_outside_production
+            if permission == product.writes and lesser and not self._principal.may(permission):
+                self._require_outside_production(permission, lesser)
             self._principal.require_change(permission, services=targeting.service, envs=targeting.env)
+
+    def _require_outside_production(self, permission: str, lesser: str) -> None:
+        if self._principal.may(lesser):
+            production = ", ".join(self._tenant.organisation.production_envs) or "none"
+            raise NotPermittedError(
+                f"Your permission {lesser} is for environments that are named and are not production "
+                f"({production}); elsewhere this needs {permission}.",
+                permission=permission,
+            )
 
 
 def _below_payload(problem: Problem) -> Problem:
