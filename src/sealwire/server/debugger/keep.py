@@ -218,6 +218,10 @@ class Snapshots:
         """What came of a probe; from memory."""
         raise NotImplementedError
 
+    def per_minute(self, probe_id: str) -> Sequence[int]:
+        """How many were kept in each of the last 30 minutes, the present one last; from memory."""
+        raise NotImplementedError
+
     def generation(self, probe_id: str) -> int:
         """Grows with everything that arrives of a probe."""
         raise NotImplementedError
