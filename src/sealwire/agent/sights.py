@@ -57,7 +57,7 @@ _SWITCHES = ("DD_REMOTE_CONFIGURATION_ENABLED", "remote_config_enabled", "remote
 
 
 @dataclass(slots=True)
-class _Budget:
+class Budget:
     """Time that may be spent: a share of what passes, saved up to a burst; a debt is no larger than that."""
 
     share: float
@@ -139,9 +139,9 @@ class Sights:
         self._services: OrderedDict[tuple[str, str], _Sends] = OrderedDict()
         self._kept_bytes = 0
         now_s = monotonic()
-        self._budget = _Budget(SHARE, BURST_S, now_s, BURST_S)
+        self._budget = Budget(SHARE, BURST_S, now_s, BURST_S)
         share, burst_s = (SHARE, BURST_S) if security is None else (TRACES_SHARE, TRACES_BURST_S)
-        self._traces_budget = _Budget(share, burst_s, now_s, burst_s)
+        self._traces_budget = Budget(share, burst_s, now_s, burst_s)
         self._held_bytes = 0
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="traces")
         self._reading: set[asyncio.Task[None]] = set()
@@ -200,7 +200,7 @@ class Sights:
         await asyncio.gather(*self._reading, return_exceptions=True)
 
     def _look(
-        self, prefix: str, budget: _Budget, read: _Read, take: _Take, chunks: list[bytes], size: int
+        self, prefix: str, budget: Budget, read: _Read, take: _Take, chunks: list[bytes], size: int
     ) -> None:
         """Look at a body that is held: at once, or soon where that takes long."""
         if budget is self._budget or size <= READ_ASIDE_BYTES:
@@ -216,7 +216,7 @@ class Sights:
         task.add_done_callback(self._reading.discard)
 
     async def _look_aside(
-        self, prefix: str, budget: _Budget, read: _Read, take: _Take, chunks: list[bytes], size: int
+        self, prefix: str, budget: Budget, read: _Read, take: _Take, chunks: list[bytes], size: int
     ) -> None:
         loop = asyncio.get_running_loop()
         try:
@@ -236,7 +236,7 @@ class Sights:
         return said, None, self._cpu_s() - started_s
 
     def _taken(
-        self, prefix: str, budget: _Budget, take: _Take, said: Any, error: Exception | None, spent_s: float
+        self, prefix: str, budget: Budget, take: _Take, said: Any, error: Exception | None, spent_s: float
     ) -> None:
         started_s = self._cpu_s()
         try:

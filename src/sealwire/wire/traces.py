@@ -1,4 +1,4 @@
-"""What a body of the trace intake says of security: bytes in, the few spans that matter and counts out.
+"""What a body of the trace intake says of security and of probes: bytes in, the few spans that matter out.
 
 Hides the encodings (v0.3 and v0.4: arrays of maps; v0.5: a table of texts and arrays of numbers; v0.7: a
 payload with chunks of v0.4 spans) and what may be left out of them. Most spans are never looked into: tags
@@ -13,14 +13,16 @@ cannot be read is a ``MalformedError`` or, by its size alone, an ``OversizeError
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Final, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw
 
 from sealwire.errors import MalformedError
+from sealwire.wire import probe_traces
 from sealwire.wire.limits import check_size
+from sealwire.wire.probe_batch import ProbeSpan
 
 MAX_TRACES_BYTES: Final = 25 * 1024 * 1024  # as the open-source Agent takes
 MAX_TRACES: Final = 50_000  # of one body
@@ -30,6 +32,7 @@ MAX_TEXTS: Final = 200_000  # of the table of v0.5
 MAX_SELECTED: Final = 2_000  # of one body, which holds a second or two of one process
 MAX_VISITS: Final = 2_000
 MAX_SENDERS: Final = 200
+MAX_PROBE_SPANS: Final = 2_000  # of one body
 MAX_METRICS_BYTES: Final = 16 * 1024  # of one span, packed
 MAX_TRIGGER_BYTES: Final = 256 * 1024  # of one span, packed; its tags as well
 NAME_CHARS: Final = 200
@@ -46,6 +49,7 @@ _Traces = Annotated[list[Raw], Meta(max_length=MAX_TRACES)]
 _NAMED = re.compile(
     rb"appsec(?:(\.event(?!_rules)|\.blocked|\.json|[\xc4-\xc6\xd9-\xdb\x80-\xbf\xde])|\.enabled)"
 )
+_PROBED = re.compile(b"|".join(map(re.escape, probe_traces.MARKS)))
 
 
 class SecuritySpan(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -118,6 +122,8 @@ class Selection(msgspec.Struct):
         seen_ns: The latest end of a root.
         unreadable: Traces passed over for their shape or their length.
         crowded: Spans, visits and senders beyond what is kept of one body.
+        probes: Spans that probes made or put tags on.
+        probes_crowded: Such spans beyond what is kept of one body.
     """
 
     spans: list[SecuritySpan]
@@ -128,6 +134,8 @@ class Selection(msgspec.Struct):
     seen_ns: int = 0
     unreadable: int = 0
     crowded: int = 0
+    probes: list[ProbeSpan] = []
+    probes_crowded: int = 0
 
 
 class _Brief(msgspec.Struct, gc=False):
@@ -267,12 +275,13 @@ class _Reader:
         self._spans = 0
         self._known: dict[tuple[str, ...], Sender] = {}
 
-    def trace(self, raw: Raw, *, ran: bool, telling: bool) -> None:
+    def trace(self, raw: Raw, *, ran: bool, telling: bool, probed: bool) -> None:
         """One trace of v0.4 spans.
 
         Args:
             ran: Whether its bytes say that the engine ran.
             telling: Whether its bytes say more than that.
+            probed: Whether they say something of probes.
         """
         found = self.found
         if self._spans > MAX_SPANS:
@@ -281,7 +290,7 @@ class _Reader:
         full: Sequence[_Span] = ()
         brief: Sequence[_Brief] = ()
         try:
-            if telling:
+            if telling or probed:
                 full = _decode_spans(raw)
             else:
                 brief = _decode_brief(raw)
@@ -304,6 +313,8 @@ class _Reader:
         if telling:
             is_small = memoryview(raw).nbytes <= _WINDOW
             self._pick(sender, full, root, tags, _NAMED.search if is_small else _search_large)
+        if probed:
+            self._pick_probed(sender, full, tags.upper)
 
     def sender(self, service: str, tags: _Tags) -> Sender:
         """Whose a trace is; the same object each time."""
@@ -395,6 +406,50 @@ class _Reader:
                     touches=touches,
                 )
             )
+
+    def _pick_probed(self, sender: Sender, spans: Sequence[_Span], upper: str) -> None:
+        """Keep what the spans of a trace say of probes."""
+        for span in spans:
+            if not _says_of_probes(packed := bytes(span.meta)):
+                continue
+            tags = texts_of(packed)
+            if not probe_traces.is_marked(tags):
+                continue  # the words stood in somebody's text
+            if not _is_upper_half(upper):
+                upper = _upper_half(spans)
+            self.keep_probed(
+                sender, tags, f"{upper}{span.trace_id & _U64:016x}", span.span_id, span.start, span.duration,
+                span.name or "", _text_of(span.resource), span.error,
+            )  # fmt: skip
+
+    def keep_probed(
+        self,
+        sender: Sender,
+        tags: Mapping[str, str],
+        trace_id: str,
+        span_id: int,
+        start_ns: int,
+        duration_ns: int,
+        name: str,
+        resource: str,
+        error: int,
+    ) -> None:
+        """What one span says of probes."""
+        found = self.found
+        if len(found.probes) >= MAX_PROBE_SPANS:
+            found.probes_crowded += 1
+            return
+        found.probes += probe_traces.of_span(
+            tags,
+            **sender._asdict(),
+            trace_id=trace_id,
+            span_id=span_id & _U64,
+            start_ns=start_ns,
+            duration_ns=duration_ns,
+            name=name,
+            resource=resource,
+            error=error != 0,
+        )
 
     def keep(self, span: SecuritySpan) -> None:
         """One span to pass on."""
@@ -544,12 +599,12 @@ _WINDOW: Final = 256 * 1024
 _OVERLAP: Final = 32  # longer than anything that is looked for
 
 
-def _named_in(body: bytes) -> Iterator[re.Match[bytes]]:
+def _named_in(body: bytes, named: re.Pattern[bytes] = _NAMED) -> Iterator[re.Match[bytes]]:
     """Where security is named, looked for in pieces. Attack: 25 MB of nothing but beginnings of names, over
     which a single search would keep every other thread waiting for most of a second.
     """
     for start in range(0, len(body), _WINDOW):
-        for match in _NAMED.finditer(body, start, start + _WINDOW + _OVERLAP):
+        for match in named.finditer(body, start, start + _WINDOW + _OVERLAP):
             if match.start() < start + _WINDOW:
                 yield match
 
@@ -558,11 +613,18 @@ def _search_large(raw: Raw) -> re.Match[bytes] | None:
     return next(_named_in(bytes(raw)), None)
 
 
+def _says_of_probes(body: bytes) -> bool:
+    return any(mark in body for mark in probe_traces.MARKS)
+
+
 def _read_maps(reader: _Reader, body: bytes) -> None:
     """v0.3 and v0.4: one pass over the bytes says in which traces to look, as they stand in a row."""
     traces = _decode_traces(body)
     named = _named_in(body)
     match = next(named, None)
+    # Hardly any traces are of probes, and to look for one word is much quicker than for one of two.
+    marks = _named_in(body, _PROBED) if _says_of_probes(body) else iter(())
+    mark = next(marks, None)
     end = len(body) - sum(memoryview(raw).nbytes for raw in traces)
     for raw in traces:
         end += memoryview(raw).nbytes
@@ -573,13 +635,18 @@ def _read_maps(reader: _Reader, body: bytes) -> None:
             else:
                 ran = True
             match = next(named, None)
-        reader.trace(raw, ran=ran, telling=telling)
+        probed = False
+        while mark is not None and mark.start() < end:
+            probed = True
+            mark = next(marks, None)
+        reader.trace(raw, ran=ran, telling=telling, probed=probed)
 
 
 def _read_payload(reader: _Reader, body: bytes) -> None:
     """v0.7."""
     payload = _decode_payload(body)
     silent = b"appsec" not in body
+    has_probes = _says_of_probes(body)
     reader.fallback = _Tags(payload.env, payload.app_version, payload.runtime_id)
     for raw in payload.chunks:
         try:
@@ -588,7 +655,8 @@ def _read_payload(reader: _Reader, body: bytes) -> None:
             reader.found.unreadable += 1
             continue
         groups = set() if silent else {match.lastindex for match in _named_in(bytes(spans))}
-        reader.trace(spans, ran=None in groups, telling=1 in groups)
+        probed = has_probes and _says_of_probes(bytes(spans))
+        reader.trace(spans, ran=None in groups, telling=1 in groups, probed=probed)
 
 
 def _read_arrays(reader: _Reader, body: bytes) -> None:
@@ -597,6 +665,7 @@ def _read_arrays(reader: _Reader, body: bytes) -> None:
     texts = [_text_of(raw) for raw in read.texts]
     telling = {at for at, text in enumerate(texts) if "appsec" in text and is_telling((text,))}
     ran = {at for at, text in enumerate(texts) if text == "_dd.appsec.enabled"}
+    probed = {at for at, text in enumerate(texts) if probe_traces.is_marked((text,))}
 
     def text(at: int) -> str:
         return texts[at] if 0 <= at < len(texts) else ""
@@ -613,11 +682,16 @@ def _read_arrays(reader: _Reader, body: bytes) -> None:
             continue
         count += len(spans)
         if spans:
-            _read_array(reader, spans, text, telling, ran)
+            _read_array(reader, spans, text, telling, ran, probed)
 
 
 def _read_array(
-    reader: _Reader, spans: Sequence[_Span5], text: Callable[[int], str], telling: set[int], ran: set[int]
+    reader: _Reader,
+    spans: Sequence[_Span5],
+    text: Callable[[int], str],
+    telling: set[int],
+    ran: set[int],
+    probed: set[int],
 ) -> None:
     found = reader.found
     root = local_root(spans)
@@ -626,7 +700,7 @@ def _read_array(
     tags = _Tags(**{field: meta.get(name, "") for field, name in _TAG_NAMES.items()})
     sender = reader.sender(text(root.service), tags)
     reader.count(found.senders, sender)
-    if not telling and not ran:
+    if not telling and not ran and not probed:
         return
     seen = False
     touches: tuple[str, ...] | None = None
@@ -635,6 +709,12 @@ def _read_array(
         numbers = own if span is root else _numbers(span.meta)
         metrics = _floats(span.metrics) if ran else {}
         seen = seen or not ran.isdisjoint(metrics)
+        if not probed.isdisjoint(numbers):
+            reader.keep_probed(
+                sender, {text(tag): text(value) for tag, value in numbers.items()},
+                f"{upper}{span.trace_id & _U64:016x}", span.span_id, span.start, span.duration,
+                text(span.name), text(span.resource), span.error,
+            )  # fmt: skip
         if telling.isdisjoint(numbers):
             continue
         seen = True

@@ -1,0 +1,244 @@
+"""Listens for DogStatsD on UDP and on a Unix socket, keeps what is of probes and passes the rest on.
+
+Hides sockets. A datagram has one line or more; lines of metric probes go to ``metrics``, and all others,
+which mean nothing here, go as they are to the statsd server of the settings, where there is one.
+
+Invariants: a port that is somebody else's is told and stops nothing; nothing that arrives raises; reading
+takes ``SHARE`` of one core on average at most, and what arrives beyond that is thrown away and counted; the
+loop is held for milliseconds at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import structlog
+
+from sealwire.agent.local import SOCKET_MODE
+from sealwire.agent.sights import Budget
+from sealwire.wire.dogstatsd import PREFIX
+
+log = structlog.get_logger("sealwire.agent.dogstatsd")
+
+MAX_DATAGRAM_BYTES: Final = 65_536
+RECEIVE_BYTES: Final = 4 * 1024 * 1024  # asked of the system, which may give less
+AT_ONCE: Final = 128  # datagrams, then whoever else has something to do
+SHARE, BURST_S = 0.5, 1.0
+DEFAULT_SOCKET: Final = Path("/var/run/datadog/dsd.socket")
+
+
+class Ports(NamedTuple):
+    """Where to listen and where to pass on.
+
+    Attributes:
+        port: 0 is no UDP.
+        socket: None is no Unix socket.
+        is_named: The socket was asked for, so that it is worth a word when it cannot be had.
+        forward_to: Host and port of a statsd server.
+        receive_bytes: Of the buffer of the system; 0 is ``RECEIVE_BYTES``.
+    """
+
+    host: str
+    port: int
+    socket: Path | None = None
+    is_named: bool = False
+    forward_to: tuple[str, int] | None = None
+    receive_bytes: int = 0
+
+
+class DogStatsd:
+    """Listens.
+
+    Args:
+        ports: Where.
+        take: Given each line of a probe; false where it is of none after all.
+        dropped: Where what is thrown away is counted.
+
+    Attributes:
+        listening: Where it does, as people read it.
+        problems: Why it does not where it should.
+        datagrams: Received so far.
+        others: Of these, those with lines that are of no probe.
+        forwarded: Of these, passed on.
+    """
+
+    def __init__(
+        self,
+        ports: Ports,
+        *,
+        take: Callable[[bytes], bool],
+        dropped: Counter[str],
+        monotonic: Callable[[], float] = time.monotonic,
+        cpu_s: Callable[[], float] = time.thread_time,
+    ) -> None:
+        self.listening: tuple[str, ...] = ()
+        self.problems: tuple[str, ...] = ()
+        self.datagrams = self.others = self.forwarded = 0
+        self._ports = ports
+        self._take = take
+        self._dropped = dropped
+        self._monotonic = monotonic
+        self._cpu_s = cpu_s
+        self._budget = Budget(SHARE, BURST_S, monotonic(), BURST_S)
+        self._sockets: list[socket.socket] = []
+        self._forward: socket.socket | None = None
+        self._path: Path | None = None
+        self._room = memoryview(bytearray(MAX_DATAGRAM_BYTES))
+
+    @property
+    def forward_to(self) -> str:
+        """Where other lines go; empty for nowhere."""
+        to = self._ports.forward_to
+        return f"{to[0]}:{to[1]}" if to else ""
+
+    async def start(self) -> None:
+        """Listen where that is possible; what is not is told and no more."""
+        if self._ports.port:
+            self._try(self._open_udp, f"udp {self._ports.host}:{self._ports.port}", is_named=True)
+        if self._ports.socket is not None:
+            self._try(self._open_unix, f"unix {self._ports.socket}", is_named=self._ports.is_named)
+        if self._ports.forward_to is not None:
+            try:
+                found = await asyncio.get_running_loop().getaddrinfo(
+                    *self._ports.forward_to, type=socket.SOCK_DGRAM
+                )
+                family, kind, protocol, _, address = found[0]
+                self._forward = socket.socket(family, kind, protocol)
+                self._forward.setblocking(False)
+                self._forward.connect(address)
+            except OSError as error:
+                self._note(f"{self.forward_to} cannot be passed on to: {_reason(error)}")
+
+    def stop(self) -> None:
+        """Let the sockets go."""
+        loop = asyncio.get_running_loop()
+        for each in self._sockets:
+            loop.remove_reader(each)
+            each.close()
+        self._sockets.clear()
+        if self._forward is not None:
+            self._forward.close()
+            self._forward = None
+        if self._path is not None:
+            with suppress(OSError):
+                self._path.unlink()
+            self._path = None
+        self.listening = ()
+
+    def feed(self, datagram: bytes) -> None:
+        """What came some other way."""
+        self.datagrams += 1
+        if PREFIX not in datagram:
+            self.others += 1
+            self._pass_on(datagram)
+            return
+        rest = [
+            line
+            for line in datagram.split(b"\n")
+            if line and not (line.startswith(PREFIX) and self._take(line))
+        ]
+        if rest:
+            self.others += 1
+            self._pass_on(b"\n".join(rest))
+
+    def _try(self, opened: Callable[[], socket.socket], where: str, *, is_named: bool) -> None:
+        try:
+            one = opened()
+            with suppress(OSError):
+                one.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_RCVBUF, self._ports.receive_bytes or RECEIVE_BYTES
+                )
+            one.setblocking(False)
+            asyncio.get_running_loop().add_reader(one, self._readable, one)
+        except OSError as error:
+            if is_named:
+                self._note(f"{where} cannot be listened on: {_reason(error)}")
+            return
+        self._sockets.append(one)
+        self.listening = (*self.listening, where)
+
+    def _note(self, problem: str) -> None:
+        self.problems = (*self.problems, problem)
+        log.warning("DogStatsD is not whole", problem=problem)
+
+    def _open_udp(self) -> socket.socket:
+        host, port = self._ports.host, self._ports.port
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
+        )[0]
+        one = socket.socket(family, kind, protocol)
+        try:
+            one.bind(address)
+        except OSError:
+            one.close()
+            raise
+        return one
+
+    def _open_unix(self) -> socket.socket:
+        path = self._ports.socket
+        if path is None:
+            raise TypeError("no socket is named")
+        one = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            if path.is_socket() and not _is_left_behind(path):
+                raise FileExistsError(17, "another program listens there")
+            path.unlink(missing_ok=True)
+            one.bind(str(path))
+            os.chmod(path, SOCKET_MODE)
+        except OSError:
+            one.close()
+            raise
+        self._path = path
+        return one
+
+    def _readable(self, one: socket.socket) -> None:
+        began_s = self._cpu_s()
+        is_busy = not self._budget.has_some(self._monotonic())
+        room, feed = self._room, self.feed
+        for _ in range(AT_ONCE):
+            try:
+                size = one.recv_into(room)
+            except OSError:  # nothing more, for now
+                break
+            if is_busy:
+                self._dropped["dogstatsd_too_busy"] += 1
+            elif size:
+                feed(room[:size].tobytes())
+        self._budget.spend(self._cpu_s() - began_s)
+
+    def _pass_on(self, datagram: bytes) -> None:
+        if self._forward is None:
+            return
+        try:
+            self._forward.send(datagram)
+        except OSError:  # nobody listens there, or too much at once
+            self._dropped["dogstatsd_forward"] += 1
+        else:
+            self.forwarded += 1
+
+
+def default_socket() -> Path | None:
+    """The Unix socket that tracers look for, where there is its folder and it may be written."""
+    return DEFAULT_SOCKET if os.access(DEFAULT_SOCKET.parent, os.W_OK) else None
+
+
+def _is_left_behind(path: Path) -> bool:
+    """Whether nobody listens on a socket that is there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return True
+    return False
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
