@@ -7,7 +7,13 @@ from pathlib import Path
 import orjson
 import pytest
 
-from sealwire.agent.settings import AgentSettings, is_vendor_host, load_settings, parse_duration_s
+from sealwire.agent.settings import (
+    AgentSettings,
+    Destination,
+    is_vendor_host,
+    load_settings,
+    parse_duration_s,
+)
 from sealwire.errors import SettingsError
 
 ROOT_V1 = '{"signatures":[],"signed":{"_type":"root","version":1}}'
@@ -271,6 +277,42 @@ def test_nothing_of_attacks_goes_to_the_vendor() -> None:
     settings = load("api_key=k", "site=datadoghq.com", "allow_datadog_upstream=true")
 
     assert settings.security_url == ""
+
+
+def test_uploads_of_dynamic_instrumentation_go_to_the_control_plane_unless_told_otherwise() -> None:
+    settings = ready("api_key=k")
+    assert {name: to.url for name, to in settings.debugger_to.items()} == {
+        "logs": "https://rc.example:8443/api/v2/logs",
+        "debugger": "https://rc.example:8443/api/v2/debugger",
+        "symbols": "https://rc.example:8443/api/v2/debugger",
+    }
+    assert ready("api_key=k", "sealwire.debugger_uploads=false").debugger_to == {}
+    assert load("api_key=k").debugger_to == {}
+
+    other = ready(
+        "api_key=k",
+        "apm_config.symdb_dd_url=https://symbols.example",
+        "apm_config.debugger_diagnostics_dd_url=https://other.example/of/theirs",
+        "apm_config.debugger_api_key=d",
+    )
+    assert other.debugger_to["symbols"] == Destination("https://symbols.example/api/v2/debugger", "k")
+    assert other.debugger_to["debugger"] == Destination("https://other.example/of/theirs", "d")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://debugger-intake.datadoghq.eu/api/v2/debugger",
+        "http://clear.example",
+        "symbols.example",
+        "https://:x",
+    ],
+)
+def test_uploads_go_nowhere_rather_than_to_a_place_that_must_not_be_contacted(url: str) -> None:
+    settings = ready("api_key=k", f"apm_config.symdb_dd_url={url}")
+
+    assert sorted(settings.debugger_to) == ["debugger", "logs"]
+    assert any("apm_config.symdb_dd_url" in warning for warning in settings.warnings)
 
 
 def test_the_spool_has_a_size_that_can_be_none() -> None:
