@@ -28,11 +28,13 @@ import uvloop
 
 from sealwire import __version__
 from sealwire.agent.cache import Belonging, Cache
+from sealwire.agent.dogstatsd import DogStatsd
 from sealwire.agent.exchange import ApiError, ControlPlane
 from sealwire.agent.forward import Forwarder
 from sealwire.agent.identity import agent_uuid
 from sealwire.agent.inventory import Inventory, Poster
 from sealwire.agent.local import LocalServer, Polls
+from sealwire.agent.probes import Gatherer, ProbeReporter
 from sealwire.agent.relay import Relay
 from sealwire.agent.reporter import Reporter
 from sealwire.agent.roster import Roster
@@ -68,9 +70,11 @@ class Agent:
         self.settings = settings
         self.roster = Roster(ttl_s=settings.client_ttl_s)
         self.relay = Relay()
-        self.sights = Sights(
-            secrets=(settings.api_key,), security=Collector() if settings.security_url else None
-        )
+        security = Collector() if settings.security_url else None
+        self.gatherer: Gatherer | None = None
+        if settings.probes_url:
+            self.gatherer = Gatherer(dropped=security.dropped if security is not None else None)
+        self.sights = Sights(secrets=(settings.api_key,), security=security, probes=self.gatherer)
         self.agent_uuid = agent_uuid(settings.run_path, hostname=settings.hostname)
         self.cache: Cache | None = None
         self.trusted: Trusted | None = None
@@ -78,11 +82,13 @@ class Agent:
         self.polls: Polls | None = None
         self.poster: Poster | None = None
         self.reporter: Reporter | None = None
+        self.probe_reporter: ProbeReporter | None = None
+        self.dogstatsd: DogStatsd | None = None
         self.forwarder: Forwarder | None = None
         self.uploads: Uploads | None = None
         self._started = time.time()
         self._plane: ControlPlane | None = None
-        url = settings.inventory_url or settings.security_url or settings.upstream_url
+        url = settings.inventory_url or settings.security_url or settings.probes_url or settings.upstream_url
         if url:
             self._plane = ControlPlane(
                 url=url,
@@ -112,6 +118,18 @@ class Agent:
                 agent_uuid=self.agent_uuid,
                 started_ms=int(self._started * 1000),
             )
+        if self.gatherer is not None and self._plane is not None:
+            self.probe_reporter = ProbeReporter(
+                self.gatherer,
+                post=self._plane.post_probes,
+                hostname=settings.hostname,
+                agent_uuid=self.agent_uuid,
+                started_ms=int(self._started * 1000),
+            )
+        if self.gatherer is not None and settings.dogstatsd is not None:
+            self.dogstatsd = DogStatsd(
+                settings.dogstatsd, take=self.gatherer.take_line, dropped=self.gatherer.dropped
+            )
         self._upload_planes: list[ControlPlane] = []
         if settings.debugger_to:
             self.uploads, self._upload_planes = uploads_to(settings)
@@ -121,13 +139,17 @@ class Agent:
             settings,
             polls=self.polls,
             relay=self.relay,
-            sights=self.sights if self.poster is not None or self.reporter is not None else None,
+            sights=self.sights if self._looks_at_uploads() else None,
             forwarder=self.forwarder,
             uploads=self.uploads,
+            dogstatsd=self.dogstatsd,
             status=self.status_json,
             metrics=self.metrics_text,
             ready=self.is_ready,
         )
+
+    def _looks_at_uploads(self) -> bool:
+        return any(each is not None for each in (self.poster, self.reporter, self.probe_reporter))
 
     def _put_together(self) -> None:
         settings = self.settings
@@ -173,6 +195,10 @@ class Agent:
                 talking.append(asyncio.create_task(self.poster.run()))
             if self.reporter is not None:
                 talking.append(asyncio.create_task(self.reporter.run()))
+            if self.dogstatsd is not None:
+                await self.dogstatsd.start()
+            if self.probe_reporter is not None:
+                talking.append(asyncio.create_task(self.probe_reporter.run()))
             if self.uploads is not None:
                 talking.append(asyncio.create_task(self.uploads.run()))
             log.info(
@@ -183,6 +209,8 @@ class Agent:
             await stop.wait()
         finally:
             await self.server.stop()
+            if self.dogstatsd is not None:
+                self.dogstatsd.stop()
             await self.sights.close()
             if self.forwarder is not None:
                 await self.forwarder.close()
@@ -218,6 +246,8 @@ class Agent:
             self.reporter,
             self.forwarder,
             self.uploads,
+            self.probe_reporter,
+            self.dogstatsd,
         )
 
     def status_json(self) -> bytes:

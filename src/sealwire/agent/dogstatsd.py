@@ -18,40 +18,24 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 
-from sealwire.agent.local import SOCKET_MODE
+from sealwire.agent.relay import Sight
+from sealwire.agent.settings import StatsdPorts
 from sealwire.agent.sights import Budget
 from sealwire.wire.dogstatsd import PREFIX
 
 log = structlog.get_logger("sealwire.agent.dogstatsd")
 
+PROXY_PATH: Final = "/dogstatsd/v2/proxy"
 MAX_DATAGRAM_BYTES: Final = 65_536
+MAX_UPLOAD_BYTES: Final = 1024 * 1024  # over HTTP
 RECEIVE_BYTES: Final = 4 * 1024 * 1024  # asked of the system, which may give less
 AT_ONCE: Final = 128  # datagrams, then whoever else has something to do
 SHARE, BURST_S = 0.5, 1.0
-DEFAULT_SOCKET: Final = Path("/var/run/datadog/dsd.socket")
-
-
-class Ports(NamedTuple):
-    """Where to listen and where to pass on.
-
-    Attributes:
-        port: 0 is no UDP.
-        socket: None is no Unix socket.
-        is_named: The socket was asked for, so that it is worth a word when it cannot be had.
-        forward_to: Host and port of a statsd server.
-        receive_bytes: Of the buffer of the system; 0 is ``RECEIVE_BYTES``.
-    """
-
-    host: str
-    port: int
-    socket: Path | None = None
-    is_named: bool = False
-    forward_to: tuple[str, int] | None = None
-    receive_bytes: int = 0
+SOCKET_MODE: Final = 0o722  # other users write to it
 
 
 class DogStatsd:
@@ -72,7 +56,7 @@ class DogStatsd:
 
     def __init__(
         self,
-        ports: Ports,
+        ports: StatsdPorts,
         *,
         take: Callable[[bytes], bool],
         dropped: Counter[str],
@@ -133,8 +117,22 @@ class DogStatsd:
             self._path = None
         self.listening = ()
 
-    def feed(self, datagram: bytes) -> None:
-        """What came some other way."""
+    def taking(self, path: str) -> Sight | None:
+        """Who reads an upload of lines, where it goes to is for that."""
+        return _Lines(self) if path == PROXY_PATH else None
+
+    def take_upload(self, lines: bytes) -> None:
+        """Lines that came over HTTP; those that are of no probe go on with their upload, if it does."""
+        began_s = self._cpu_s()
+        if not self._budget.has_some(self._monotonic()):
+            self._dropped["dogstatsd_too_busy"] += 1
+            return
+        for line in lines.split(b"\n"):
+            if line.startswith(PREFIX):
+                self._take(line)
+        self._budget.spend(self._cpu_s() - began_s)
+
+    def _feed(self, datagram: bytes) -> None:
         self.datagrams += 1
         if PREFIX not in datagram:
             self.others += 1
@@ -202,7 +200,7 @@ class DogStatsd:
     def _readable(self, one: socket.socket) -> None:
         began_s = self._cpu_s()
         is_busy = not self._budget.has_some(self._monotonic())
-        room, feed = self._room, self.feed
+        room, feed = self._room, self._feed
         for _ in range(AT_ONCE):
             try:
                 size = one.recv_into(room)
@@ -225,9 +223,28 @@ class DogStatsd:
             self.forwarded += 1
 
 
-def default_socket() -> Path | None:
-    """The Unix socket that tracers look for, where there is its folder and it may be written."""
-    return DEFAULT_SOCKET if os.access(DEFAULT_SOCKET.parent, os.W_OK) else None
+class _Lines:
+    """An upload of lines."""
+
+    def __init__(self, statsd: DogStatsd) -> None:
+        self._statsd = statsd
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    def add(self, chunk: bytes) -> None:
+        """One more piece."""
+        self._size += len(chunk)
+        if self._size <= MAX_UPLOAD_BYTES:
+            self._chunks.append(chunk)
+
+    def done(self) -> None:
+        """That was all."""
+        if self._size <= MAX_UPLOAD_BYTES:
+            self._statsd.take_upload(b"".join(self._chunks))
+
+    def lost(self) -> None:
+        """The rest will not come."""
+        self._chunks.clear()
 
 
 def _is_left_behind(path: Path) -> bool:

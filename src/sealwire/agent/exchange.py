@@ -26,7 +26,7 @@ from multidict import CIMultiDictProxy
 from sealwire import __version__
 from sealwire.clock import utc_now
 from sealwire.errors import OversizeError, SealwireError
-from sealwire.wire import codec, inventory, security_batch
+from sealwire.wire import codec, inventory, probe_batch, security_batch
 from sealwire.wire import remoteconfig_pb2 as pb
 
 MAX_ANSWER_BYTES = 110 * 1024 * 1024
@@ -187,6 +187,20 @@ class ControlPlane:
         await self._call(
             "POST", security_batch.PATH, limit=MAX_SMALL_ANSWER_BYTES, data=packed, headers=headers
         )
+
+    async def post_probes(self, packed: bytes) -> None:
+        """Deliver a batch of what probes gave in numbers and in traces; it is encoded.
+
+        Raises:
+            ApiError: It could not be delivered or was not answered with 200.
+            UntrustedError: The answer is not to be read.
+        """
+        headers = {
+            "Content-Type": probe_batch.CONTENT_TYPE,
+            "Content-Encoding": "gzip",
+            security_batch.NOW_HEADER: str(int(utc_now().timestamp() * 1000)),
+        }
+        await self._call("POST", probe_batch.PATH, limit=MAX_SMALL_ANSWER_BYTES, data=packed, headers=headers)
 
     async def post_upload(self, path_and_query: str, body: bytes, headers: Mapping[str, str]) -> None:
         """Deliver an upload of a tracer as it came.

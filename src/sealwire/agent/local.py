@@ -26,6 +26,7 @@ from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
 from sealwire.agent.answer import answer
+from sealwire.agent.dogstatsd import DogStatsd
 from sealwire.agent.forward import Forwarder, end_to_end
 from sealwire.agent.relay import ENDPOINTS, MAX_UPLOAD_BYTES, Relay, Sight, kind_of
 from sealwire.agent.roster import Arrival, Roster
@@ -169,7 +170,7 @@ def info_document(settings: AgentSettings) -> bytes:
                 "connection_limit": 0,
                 "receiver_timeout": 0,
                 "max_request_bytes": MAX_UPLOAD_BYTES,
-                "statsd_port": 8125,
+                "statsd_port": settings.dogstatsd.port if settings.dogstatsd is not None else 0,
                 "analyzed_spans_by_service": {},
             },
         }
@@ -186,6 +187,7 @@ class LocalServer:
         sights: Who looks at uploads as they pass; None for nobody.
         forwarder: Who passes them on; None for nobody.
         uploads: Who sends those of Dynamic Instrumentation to the control plane; None for nobody.
+        dogstatsd: Who reads metrics that come over HTTP; None for nobody.
         status: Makes the status document, JSON bytes.
         metrics: Makes the metrics text.
         ready: Whether applications get what they should.
@@ -203,6 +205,7 @@ class LocalServer:
         sights: Sights | None = None,
         forwarder: Forwarder | None = None,
         uploads: Uploads | None = None,
+        dogstatsd: DogStatsd | None = None,
     ) -> None:
         self.listening: tuple[str, ...] = ()
         self._settings = settings
@@ -211,6 +214,7 @@ class LocalServer:
         self._sights = sights
         self._forwarder = forwarder
         self._uploads = uploads
+        self._dogstatsd = dogstatsd
         self._status = status
         self._metrics = metrics
         self._ready = ready
@@ -307,6 +311,8 @@ class LocalServer:
                 request.headers,
                 length=request.content_length,
             )
+        if sight is None and self._dogstatsd is not None:
+            sight = self._dogstatsd.taking(request.path)
         if self._forwarder is not None:
             passing = self._forwarder.passing(kind, request)
         own = await self._relay.take(kind, request.content, sight=sight, passing=passing)

@@ -148,9 +148,7 @@ class Gatherer:
         if self._in_second[span.probe_id] > SPANS_PER_S:
             self.sampled += 1
             return
-        size = 500 + sum(
-            len(tag) + len(text) for texts in (span.tags, span.errors) for tag, text in texts.items()
-        )
+        size = 500 + sum(len(text) for texts in (span.tags, span.errors) for text in texts.values())
         if len(self._spans) >= MAX_SPANS or self._size + size > MAX_SPAN_BYTES:
             self.sampled += 1
             return
@@ -168,6 +166,9 @@ class ProbeReporter(Deliverer):
         hostname: Where this agent is.
         agent_uuid: Who it is.
         started_ms: When this run began.
+
+    Attributes:
+        gatherer: What is told.
     """
 
     what = "probe"
@@ -182,13 +183,13 @@ class ProbeReporter(Deliverer):
         started_ms: int,
     ) -> None:
         super().__init__(gatherer, post=post)
-        self._gatherer = gatherer
+        self.gatherer = gatherer
         self._hostname = hostname[:MAX_NAME_CHARS]
         self._agent_uuid = agent_uuid
         self._started_ms = started_ms
 
     async def _pack(self) -> Packed | None:
-        batch = self._gatherer.gather(
+        batch = self.gatherer.gather(
             self._number + 1,
             hostname=self._hostname,
             agent_uuid=self._agent_uuid,

@@ -20,7 +20,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import orjson
@@ -30,6 +30,7 @@ from sealwire.errors import SettingsError
 DEFAULT_REFRESH_INTERVAL_S = 60.0
 LEAST_REFRESH_INTERVAL_S = 5.0
 DEFAULT_SPOOL_BYTES = 64 * 1024 * 1024
+_STATSD_SOCKET = Path("/var/run/datadog/dsd.socket")
 # A path of a Unix socket has 108 bytes in the kernel, the closing zero included.
 _MAX_SOCKET_PATH_BYTES = 107
 # Second-level names of the vendor: a host below any of them, under any top-level domain, is theirs.
@@ -73,6 +74,14 @@ _KEYS: tuple[_Key, ...] = (
     _Key("apm_config.receiver_socket", "text", None, ("DD_APM_RECEIVER_SOCKET",)),
     _Key("apm_config.apm_non_local_traffic", "bool", False, ("DD_APM_NON_LOCAL_TRAFFIC",)),
     _Key("apm_config.env", "text", "", ("DD_APM_ENV",)),
+    _Key("use_dogstatsd", "bool", True),
+    _Key("bind_host", "text", "localhost"),
+    _Key("dogstatsd_port", "port", 8125),
+    _Key("dogstatsd_socket", "text"),
+    _Key("dogstatsd_non_local_traffic", "bool", False),
+    _Key("dogstatsd_so_rcvbuf", "count", 0),
+    _Key("statsd_forward_host", "text", ""),
+    _Key("statsd_forward_port", "port", 0),
     _Key("apm_config.debugger_dd_url", "text", "", ("DD_APM_DEBUGGER_DD_URL",)),
     _Key("apm_config.debugger_diagnostics_dd_url", "text", "", ("DD_APM_DEBUGGER_DIAGNOSTICS_DD_URL",)),
     _Key("apm_config.debugger_api_key", "text", "", ("DD_APM_DEBUGGER_API_KEY",)),
@@ -106,6 +115,7 @@ _KEYS: tuple[_Key, ...] = (
     _Key("sealwire.security_reports", "bool", True),
     _Key("sealwire.security_spool_bytes", "count", DEFAULT_SPOOL_BYTES),
     _Key("sealwire.debugger_uploads", "bool", True),
+    _Key("sealwire.probe_reports", "bool", True),
     _Key("sealwire.forward_to", "text", ""),
     # For tests: lets refresh_interval go below the 5 s every agent keeps.
     _Key("sealwire.least_refresh_interval", "duration", LEAST_REFRESH_INTERVAL_S),
@@ -136,6 +146,25 @@ class Destination:
     api_key: str = field(repr=False)
 
 
+class StatsdPorts(NamedTuple):
+    """Where to listen for DogStatsD and where to pass it on.
+
+    Attributes:
+        port: 0 is no UDP.
+        socket: None is no Unix socket.
+        is_named: The socket was asked for, so that it is worth a word when it cannot be had.
+        forward_to: Host and port of a statsd server.
+        receive_bytes: Of the buffer of the system; 0 for no wish.
+    """
+
+    host: str
+    port: int
+    socket: Path | None = None
+    is_named: bool = False
+    forward_to: tuple[str, int] | None = None
+    receive_bytes: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
     """Everything the agent was told, checked.
@@ -156,6 +185,8 @@ class AgentSettings:
         inventory_url: Where to post what is here, without a slash at the end; "" where nothing is posted.
         security_url: Where to post what was seen of attacks; "" where nothing is.
         spool_bytes: The most that is kept on disk of what could not be posted; 0 keeps nothing.
+        probes_url: Where to post what probes gave in numbers and in traces; "" where nothing is.
+        dogstatsd: Where to listen for metrics; None for nowhere.
         debugger_to: Where ``logs``, ``debugger`` (statuses and snapshots) and ``symbols`` of Dynamic
             Instrumentation go; what is missing goes nowhere.
         forward_to: The agent every upload is passed on to, without a slash at the end; "" for none.
@@ -190,6 +221,8 @@ class AgentSettings:
     inventory_url: str = ""
     security_url: str = ""
     spool_bytes: int = DEFAULT_SPOOL_BYTES
+    probes_url: str = ""
+    dogstatsd: StatsdPorts | None = None
     debugger_to: Mapping[str, Destination] = field(default_factory=dict)
     forward_to: str = ""
     warnings: tuple[str, ...] = ()
@@ -487,6 +520,8 @@ def _settle(layers: Mapping[str, Mapping[str, tuple[object, str]]], warnings: li
         inventory_url=posts_url if values["sealwire.inventory"] else "",
         security_url=posts_url if values["sealwire.security_reports"] else "",
         spool_bytes=max(0, values["sealwire.security_spool_bytes"]),
+        probes_url=posts_url if values["sealwire.probe_reports"] else "",
+        dogstatsd=_dogstatsd(values),
         debugger_to=debugger_to,
         forward_to=_forward_to(values, origins),
         warnings=tuple(warnings),
@@ -603,6 +638,40 @@ def _why_not_to(url: str, values: Mapping[str, Any]) -> str:
     if parts.scheme == "http" and not values[_RC + "no_tls"]:
         return "the API key would go in clear (`remote_configuration.no_tls: true` would allow it)"
     return ""
+
+
+def _default_statsd_socket() -> Path | None:
+    """The Unix socket that tracers look for, where there is its folder and it may be written."""
+    return _STATSD_SOCKET if os.access(_STATSD_SOCKET.parent, os.W_OK) else None
+
+
+def _dogstatsd(values: Mapping[str, Any]) -> StatsdPorts | None:
+    """Where metrics are listened for."""
+    if not values["use_dogstatsd"]:
+        return None
+    host = values["bind_host"]
+    if values["dogstatsd_non_local_traffic"]:
+        host = "0.0.0.0"
+    elif host in ("", "localhost"):  # tracers mean the first of its addresses, and so do we
+        host = "127.0.0.1"
+    named = values["dogstatsd_socket"]
+    path = _default_statsd_socket() if named is None else None
+    if named:
+        path = Path(named.removeprefix("unix://").removeprefix("unixgram://")).expanduser()
+        if len(os.fsencode(path)) > _MAX_SOCKET_PATH_BYTES:
+            raise SettingsError(
+                f"{path} is longer than a Unix socket's name may be (107 bytes): set a shorter "
+                "`dogstatsd_socket`, or an empty one for none"
+            )
+    to = (values["statsd_forward_host"], values["statsd_forward_port"] or 8125)
+    return StatsdPorts(
+        host=host,
+        port=values["dogstatsd_port"],
+        socket=path,
+        is_named=bool(named),
+        forward_to=to if to[0] else None,
+        receive_bytes=max(0, values["dogstatsd_so_rcvbuf"]),
+    )
 
 
 def _forward_to(values: Mapping[str, Any], origins: Mapping[str, str]) -> str:

@@ -27,6 +27,7 @@ import msgspec
 import structlog
 
 from sealwire.agent import telemetry
+from sealwire.agent.probes import Gatherer
 from sealwire.agent.relay import Sight
 from sealwire.agent.security import Collector, Kind, kinds_of
 from sealwire.errors import MalformedError, OversizeError
@@ -115,6 +116,7 @@ class Sights:
         cpu_s: What the calling thread has used of a core.
         secrets: Texts that leave this host in no value, such as the API key.
         security: Who takes what traces say of attacks, if anybody.
+        probes: Who takes what they say of probes, if anybody.
 
     Attributes:
         dropped: What was passed over, by kind; that of ``security`` as well.
@@ -128,9 +130,12 @@ class Sights:
         cpu_s: Callable[[], float] = time.thread_time,
         secrets: tuple[str, ...] = (),
         security: Collector | None = None,
+        probes: Gatherer | None = None,
     ) -> None:
-        self.dropped: Counter[str] = Counter() if security is None else security.dropped
+        takes = security or probes
+        self.dropped: Counter[str] = Counter() if takes is None else takes.dropped
         self.security = security
+        self.probes = probes
         self._cpu_s = cpu_s
         self._monotonic = monotonic
         self._wall_ms = wall_ms
@@ -140,7 +145,8 @@ class Sights:
         self._kept_bytes = 0
         now_s = monotonic()
         self._budget = Budget(SHARE, BURST_S, now_s, BURST_S)
-        share, burst_s = (SHARE, BURST_S) if security is None else (TRACES_SHARE, TRACES_BURST_S)
+        is_asked = security is not None or probes is not None
+        share, burst_s = (TRACES_SHARE, TRACES_BURST_S) if is_asked else (SHARE, BURST_S)
         self._traces_budget = Budget(share, burst_s, now_s, burst_s)
         self._held_bytes = 0
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="traces")
@@ -340,6 +346,8 @@ class Sights:
                     sends.runtime_ids.popitem(last=False)
         if self.security is not None:
             self.security.take(found, kinds, lang=language, tracer_version=version)
+        if self.probes is not None:
+            self.probes.take_spans(found.probes, crowded=found.probes_crowded, lang=language)
 
     # Telling ------------------------------------------------------------------------------------------
 

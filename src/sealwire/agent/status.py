@@ -13,9 +13,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sealwire import __version__
+from sealwire.agent.dogstatsd import DogStatsd
 from sealwire.agent.forward import Forwarder
 from sealwire.agent.inventory import Poster
 from sealwire.agent.pace import skew_words
+from sealwire.agent.probes import COUNTED, ProbeReporter
 from sealwire.agent.relay import Relay
 from sealwire.agent.reporter import Reporter
 from sealwire.agent.roster import Roster, Seen
@@ -32,7 +34,8 @@ from sealwire.wire.version import WIRE_VERSION
 class Parts:
     """The agent's parts that have something to tell; ``trusted`` and ``upstream`` are missing without Remote
     Configuration, ``poster`` where no inventory is posted, ``reporter`` where nothing of attacks is,
-    ``forwarder`` where no upload is passed on, and ``uploads`` where none of Dynamic Instrumentation is sent.
+    ``forwarder`` where no upload is passed on, ``uploads`` where none of Dynamic Instrumentation is sent,
+    ``probes`` where nothing of metrics and spans is told, and ``dogstatsd`` where nobody listens for metrics.
     """
 
     settings: AgentSettings
@@ -48,6 +51,8 @@ class Parts:
     reporter: Reporter | None = None
     forwarder: Forwarder | None = None
     uploads: Uploads | None = None
+    probes: ProbeReporter | None = None
+    dogstatsd: DogStatsd | None = None
 
 
 def status_document(parts: Parts, *, now: datetime) -> dict[str, Any]:
@@ -73,6 +78,7 @@ def status_document(parts: Parts, *, now: datetime) -> dict[str, Any]:
         "forwarding": _forwarding(parts),
         "security": _security(parts),
         "debugger": _debugger(parts),
+        "probes": _probes(parts),
         "inventory": _inventory(parts),
         "warnings": list(settings.warnings),
     }
@@ -118,6 +124,42 @@ def _forwarding(parts: Parts) -> dict[str, Any]:
         "passed_on": dict(sorted(forwarder.passed.items())),
         "failed": dict(sorted(forwarder.failed.items())),
         "last_error": forwarder.last_error or None,
+    }
+
+
+def _probes(parts: Parts) -> dict[str, Any]:
+    reporter, dogstatsd = parts.probes, parts.dogstatsd
+    if reporter is None:
+        return {"on": False}
+    gatherer = reporter.gatherer
+    listening: dict[str, Any] = {"on": False}
+    if dogstatsd is not None:
+        listening = {
+            "on": True,
+            "listening": list(dogstatsd.listening),
+            "problems": list(dogstatsd.problems),
+            "datagrams": dogstatsd.datagrams,
+            "others": dogstatsd.others,
+            "forward_to": dogstatsd.forward_to or None,
+            "forwarded": dogstatsd.forwarded,
+        }
+    return {
+        "on": True,
+        "dogstatsd": listening,
+        "values": gatherer.metrics.taken,
+        "series": gatherer.metrics.series,
+        "spans": gatherer.seen,
+        "spans_counted_only": gatherer.sampled,
+        "told": reporter.told,
+        "posts": reporter.posts,
+        "failures": reporter.failures,
+        "last_taken": _iso(reporter.last_taken),
+        "last_error": reporter.last_error or None,
+        "is_wanted": gatherer.is_wanted,
+        "waiting": reporter.queued,
+        "dropped": {
+            name: count for name, count in sorted(gatherer.dropped.items()) if name.startswith(COUNTED)
+        },
     }
 
 
@@ -276,6 +318,7 @@ def status_text(document: Mapping[str, Any]) -> str:
     lines += _forwarding_lines(document.get("forwarding", _OFF))
     lines += _security_lines(document.get("security", _OFF))
     lines += status_lines(document.get("debugger", _OFF))
+    lines += _probe_lines(document.get("probes", _OFF))
     lines += [f"Warning: {warning}" for warning in document["warnings"]]
     return "\n".join(_printable(line) for line in lines) + "\n"
 
@@ -311,6 +354,34 @@ def _security_lines(security: Mapping[str, Any]) -> list[str]:
         lines.append(f"  Nothing is kept on disk: {kept['why_not']}")
     if security["dropped"]:
         dropped = ", ".join(f"{name} {count}" for name, count in security["dropped"].items())
+        lines.append(f"  Not passed on: {dropped}")
+    return lines
+
+
+def _probe_lines(probes: Mapping[str, Any]) -> list[str]:
+    if not probes["on"]:
+        return []
+    lines = [
+        "",
+        "Metrics and spans of probes",
+        (
+            f"  Values: {probes['values']} in {probes['series']} series, spans: {probes['spans']}, "
+            f"waiting: {probes['waiting']}"
+        ),
+        f"  Last taken: {probes['last_taken'] or 'never'}",
+    ]
+    dogstatsd = probes["dogstatsd"]
+    if dogstatsd["on"]:
+        lines.append(f"  DogStatsD: {', '.join(dogstatsd['listening']) or 'nowhere'}")
+        lines += [f"  {problem}" for problem in dogstatsd["problems"]]
+        if dogstatsd["forward_to"]:
+            lines.append(f"  Passed on to {dogstatsd['forward_to']}: {dogstatsd['forwarded']} datagrams")
+    if not probes["is_wanted"]:
+        lines.append("  The control plane is too old to take them")
+    if probes["last_error"]:
+        lines.append(f"  Last error: {probes['last_error']}")
+    if probes["dropped"]:
+        dropped = ", ".join(f"{name} {count}" for name, count in probes["dropped"].items())
         lines.append(f"  Not passed on: {dropped}")
     return lines
 
@@ -422,6 +493,17 @@ def metrics_text(parts: Parts, *, answered: Mapping[int, int], now: datetime) ->
         family("security_posts_total", "counter", {"": reporter.posts})
         family("security_failures_total", "counter", {"": reporter.failures})
         family("security_spool_bytes", "gauge", {"": spool.size if spool is not None else 0})
+    if parts.probes is not None:
+        probes, gatherer = parts.probes, parts.probes.gatherer
+        family("probe_values_total", "counter", {"": gatherer.metrics.taken})
+        family("probe_series", "gauge", {"": gatherer.metrics.series})
+        family("probe_spans_total", "counter", {"": gatherer.seen})
+        family("probe_posts_total", "counter", {"": probes.posts})
+        family("probe_failures_total", "counter", {"": probes.failures})
+    if parts.dogstatsd is not None:
+        family("dogstatsd_datagrams_total", "counter", {"": parts.dogstatsd.datagrams})
+        family("dogstatsd_others_total", "counter", {"": parts.dogstatsd.others})
+        family("dogstatsd_forwarded_total", "counter", {"": parts.dogstatsd.forwarded})
     if parts.uploads is not None:
         uploads = parts.uploads
         family("debugger_taken_total", "counter", _by_label("kind", uploads.taken))
