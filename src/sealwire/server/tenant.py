@@ -138,6 +138,8 @@ class Tenant:
             asyncio.create_task(self.webhooks.run(), name="webhooks"),
             asyncio.create_task(self.denylists.run(), name="denylists"),
             asyncio.create_task(self.overview.keep_warm(), name="overview"),
+            asyncio.create_task(self.snapshots.run(), name="snapshots"),
+            asyncio.create_task(self.statuses.run(), name="statuses of probes"),
         ]
 
     async def stop(self) -> None:
@@ -165,6 +167,8 @@ class Tenant:
                 await self._keep_counts()
                 await self.inventory.forget_old()
                 await self.detection.forget_old()
+                await self.snapshots.forget_old()
+                await self.statuses.forget_old()
                 if await asyncio.to_thread(self._renew_roots):
                     self.reconciler.reload()
             except SealwireError as error:

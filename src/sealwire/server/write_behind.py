@@ -7,13 +7,16 @@ the database does not take it (a ``SealwireError``). Here is when: now and then,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import structlog
 
 from sealwire.errors import SealwireError
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 
 async def keep_written(flush: Callable[[], Awaitable[None]], *, every_s: float, what: str) -> None:
@@ -34,3 +37,13 @@ async def keep_written(flush: Callable[[], Awaitable[None]], *, every_s: float, 
                 log.exception(f"{what} dropped")
     finally:
         await flush()
+
+
+async def whole(work: Coroutine[Any, Any, T]) -> T:
+    """Do something to its end, and be cancelled only then: a thread that writes cannot be stopped."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise

@@ -38,11 +38,15 @@ def line(principal: Principal, kept: Kept, message: str, template: str) -> str:
     return message if may_see(principal, kept) else template
 
 
-def shown(principal: Principal, opened: Opened, template: str) -> Snapshot:
-    """A snapshot as somebody may see it."""
+def shown(principal: Principal, opened: Opened, template: str = "") -> Snapshot:
+    """A snapshot as somebody may see it.
+
+    Args:
+        template: Instead of that of the probe as it was then.
+    """
     if may_see(principal, opened.kept):
         return opened.snapshot
-    return without_values(opened.snapshot, template)
+    return without_values(opened.snapshot, template or opened.template)
 
 
 def without_values(snapshot: Snapshot, template: str) -> Snapshot:

@@ -231,6 +231,11 @@ class Overview:
                 self._last = await self._look(now_s)
             return self._last
 
+    @property
+    def last(self) -> Fleet | None:
+        """The fleet as of the last look, seconds ago; None: nobody looked yet."""
+        return self._last
+
     def row_of(self, client_id: str) -> rows.ClientRow | None:
         """A client as it last reported, of any kind, as of the last look."""
         return self._known.get(client_id)
