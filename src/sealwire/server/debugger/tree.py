@@ -237,12 +237,28 @@ def flagged(snapshot: Snapshot, why: Missing | None, *, limit: int = MAX_FOUND) 
     for capture in snapshot.captures:
         for top, value in variables(capture):
             for place, each, depth in _flat(top, value, 0):
-                if each.missing is not why or (why is None and not each.truncated):
+                if not (each.truncated if why is None else each.missing is why):
                     continue
                 total += 1
                 if len(found) < limit:
                     found.append(Row(*place, depth, each, line(each), weigh(each)))
     return Found(tuple(found), total)
+
+
+def gaps(snapshot: Snapshot) -> dict[Missing | None, int]:
+    """How many values ``flagged`` finds, by why."""
+    found: dict[Missing | None, int] = {}
+    waiting = [value for capture in snapshot.captures for _, value in variables(capture)]
+    while waiting:
+        value = waiting.pop()
+        if value.truncated:
+            found[None] = found.get(None, 0) + 1
+        if value.missing is not None:
+            found[value.missing] = found.get(value.missing, 0) + 1
+        waiting.extend(each for _, each in value.fields or ())
+        waiting.extend(value.elements or ())
+        waiting.extend(each for _, each in value.entries or ())
+    return found
 
 
 def _flat(place: Place, value: Value, depth: int) -> Iterator[tuple[Place, Value, int]]:
