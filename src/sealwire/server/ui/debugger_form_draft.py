@@ -13,9 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
+from sealwire.products.live_debugging import MINUTES_OTHERWISE, MINUTES_WITH_VALUES
 from sealwire.server.debugger.probes import (
-    MINUTES_OTHERWISE,
-    MINUTES_WITH_VALUES,
     MetricKind,
     Moment,
     ProbeKind,
