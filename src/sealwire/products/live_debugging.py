@@ -17,7 +17,7 @@ from typing import Final
 
 from sealwire.errors import MalformedError, Problem
 from sealwire.products.probe_expressions import from_json
-from sealwire.products.product import ConfigId, Payload, Product
+from sealwire.products.product import ConfigId, Payload, Product, Published
 from sealwire.products.schema import (
     Anything,
     Boolean,
@@ -258,8 +258,13 @@ def _one_service(targeting: Mapping[str, object]) -> Iterator[Problem]:
         yield Problem("$.service", "A probe is for one service: name exactly one.")
 
 
-def _published(config_id: ConfigId, payload: Payload) -> tuple[str, Payload]:
-    return file_id(config_id, payload), {**payload, "id": probe_id(config_id)}
+def _published(config_id: ConfigId, payload: Payload) -> Published:
+    version = payload.get("version", 1)
+    # A probe that changes in its place ddtrace leaves at its old line, with its old rate and limits; one that
+    # goes and comes it installs anew.
+    moves = payload["language"] == "python" and version != 1
+    name = f"v{version}" if moves else "config"
+    return Published(file_id(config_id, payload), {**payload, "id": probe_id(config_id)}, name)
 
 
 def _succeed(before: Payload | None, payload: Payload) -> Payload:
@@ -294,6 +299,6 @@ PRODUCT = Product(
     aimer=_one_service,
     lasting=_lasting,
     file_prefixes=tuple(PREFIXES.values()),
-    namer=_published,
+    publisher=_published,
     successor=_succeed,
 )

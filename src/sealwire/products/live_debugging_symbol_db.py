@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from sealwire.products.product import ConfigId, Payload, Product
+from sealwire.products.product import ConfigId, Payload, Product, Published
 from sealwire.products.schema import Boolean, Record, Report, at
 
 PREFIX: Final = "symDb_"
@@ -19,8 +19,8 @@ def _only_on(value: Mapping[str, object], path: str, report: Report) -> None:
         report.add(at(path, "upload_symbols"), "There is only true; retire the config to end it.")
 
 
-def _published(config_id: ConfigId, payload: Payload) -> tuple[str, Payload]:
-    return f"{PREFIX}{config_id}", payload
+def _published(config_id: ConfigId, payload: Payload) -> Published:
+    return Published(f"{PREFIX}{config_id}", payload)
 
 
 PRODUCT = Product(
@@ -38,5 +38,5 @@ PRODUCT = Product(
     beginning={"upload_symbols": True},
     labels={"$.upload_symbols": "Send symbols"},
     file_prefixes=(PREFIX,),
-    namer=_published,
+    publisher=_published,
 )

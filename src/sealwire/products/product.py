@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NewType, TypeAlias
+from typing import NamedTuple, NewType, TypeAlias
 
 import orjson
 
@@ -82,11 +82,23 @@ class Merged:
         return bool(self.payload)
 
 
+class Published(NamedTuple):
+    """The file of a config.
+
+    Attributes:
+        file_id, name: The last parts of its path.
+    """
+
+    file_id: str
+    payload: Payload
+    name: str = "config"
+
+
 Merge: TypeAlias = Callable[[Sequence[Source], ClientFacts, Mapping[str, object]], Merged]
 Compare: TypeAlias = Callable[[Payload, Others], Iterable[Problem]]
 Sticky: TypeAlias = Callable[[Payload, str, str], dict[str, object]]
 Tell: TypeAlias = Callable[[str, object, object], Sequence[str] | None]
-Name: TypeAlias = Callable[[ConfigId, Payload], tuple[str, Payload]]
+Publish: TypeAlias = Callable[[ConfigId, Payload], "Published"]
 Succeed: TypeAlias = Callable[[Payload | None, Payload], Payload]
 Demand: TypeAlias = Callable[[Payload], tuple[str, ...]]
 Aim: TypeAlias = Callable[[Mapping[str, object]], Iterable[Problem]]
@@ -101,8 +113,8 @@ def _nothing_to_tell(_place: str, _before: object, _after: object) -> Sequence[s
     return None
 
 
-def _as_it_is(config_id: ConfigId, payload: Payload) -> tuple[str, Payload]:
-    return config_id, payload
+def _as_it_is(config_id: ConfigId, payload: Payload) -> Published:
+    return Published(config_id, payload)
 
 
 def _the_same(_before: Payload | None, payload: Payload) -> Payload:
@@ -158,7 +170,7 @@ class Product:
         lasting: Minutes until a config is over whose author says nothing of its end; None: it has none.
         file_prefixes: What the ids of its files may begin with, in front of the config's own id or what is
             made of it; the two characters behind the prefix are those the id of the config begins with.
-        namer: The id of the file of a config, and what is in it; of products that are not merged.
+        publisher: The file of a config; of products that are not merged.
         successor: The payload as it is kept, given the one before it: a version in it, for instance.
     """
 
@@ -185,7 +197,7 @@ class Product:
     aimer: Aim = _anywhere
     lasting: Last = _for_ever
     file_prefixes: tuple[str, ...] = ("",)
-    namer: Name = _as_it_is
+    publisher: Publish = _as_it_is
     successor: Succeed = _the_same
 
     @property
@@ -238,14 +250,9 @@ class Product:
             raise RuntimeError(f"{self.name} is not merged")
         return self.merger(sources, client, held or {})
 
-    def publish(self, config_id: ConfigId, payload: Payload, kept: bytes) -> tuple[str, bytes]:
-        """The id of the file of a config, and its bytes; of products that are not merged.
-
-        Args:
-            kept: The payload as it was rendered.
-        """
-        file_id, content = self.namer(config_id, payload)
-        return file_id, kept if content is payload else self.render(content)
+    def publish(self, config_id: ConfigId, payload: Payload) -> Published:
+        """The file of a config; of products that are not merged."""
+        return self.publisher(config_id, payload)
 
     def succeed(self, before: Payload | None, payload: Payload) -> Payload:
         """The payload as it is kept.

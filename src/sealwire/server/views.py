@@ -212,9 +212,10 @@ class Catalogue:
                 # The id as it was made, but for its first characters should it be for others now.
                 prefix = self.audiences.prefix(row.product, audience_key(row.targeting))
                 config_id = prefix + config_id[2:]
-            file_id, raw = kind.publish(ConfigId(config_id), payload, row.payload)
+            file = kind.publish(ConfigId(config_id), payload)
+            raw = row.payload if file.payload is payload else kind.render(file.payload)
             content = Content(
-                path=str(ConfigPath.for_org(self.org_id, row.product, file_id)),
+                path=str(ConfigPath.for_org(self.org_id, row.product, file.file_id, file.name)),
                 raw=raw,
                 sha256=sha256_hex(raw),
                 sources={row.config_id: row.revision},
