@@ -119,6 +119,7 @@ class Wiretap:
         self._agent = (parts.hostname or "127.0.0.1", parts.port or 8126)
         self._exchanges: list[Exchange] = []
         self._traces: list[bytes] = []
+        self._debugger: list[bytes] = []
         self._changed = threading.Condition()
         tap = self
 
@@ -151,6 +152,11 @@ class Wiretap:
         """Whether a single upload of traces held all of these texts."""
         with self._changed:
             return any(all(text.encode() in body for text in wanted) for body in self._traces)
+
+    def probes_said(self, *wanted: str) -> bool:
+        """Whether a single upload of what probes gave, or of their state, held all of these texts."""
+        with self._changed:
+            return any(all(text.encode() in body for text in wanted) for body in self._debugger)
 
     def wait_for(
         self, wanted: Callable[[Exchange], object], what: str, *, since: int = 0, timeout_s: float = 30
@@ -210,6 +216,9 @@ class Wiretap:
         elif handler.path.endswith("/traces"):
             with self._changed:
                 self._traces.append(body)
+        elif handler.path.startswith(("/debugger/", "/symdb/")):
+            with self._changed:
+                self._debugger.append(body)
         handler.send_response_only(response.status)
         for name, value in response.getheaders():
             if name.lower() not in _HOP_BY_HOP:
