@@ -102,6 +102,7 @@ class ClonePage:
     envs: tuple[str, ...]
     more_href: str
     may_save: bool
+    focus: str = ""
 
 
 # Addresses --------------------------------------------------------------------------------------------------

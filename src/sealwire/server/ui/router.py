@@ -18,6 +18,7 @@ from sealwire.server.ui import (
     audit,
     config_form,
     configs,
+    debugger_form,
     guide,
     join,
     keys,
@@ -47,8 +48,8 @@ from sealwire.server.ui import (
 )
 
 _GUARDED = (
-    account, agent, application_keys, audit, config_form, configs, guide, keys, pages, people, propagation,
-    protect, protect_block, protect_denylist, protect_lists, protect_policies, protect_policies_modes,
+    account, agent, application_keys, audit, config_form, configs, debugger_form, guide, keys, pages, people,
+    propagation, protect, protect_block, protect_denylist, protect_lists, protect_policies, protect_policies_modes,
     protect_policies_rule_sets, protect_policies_rules, resume, roles, security_rules, security_signals,
     security_traces, settings, start, support, trust, webhooks,
 )  # fmt: skip
