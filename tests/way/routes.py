@@ -374,6 +374,10 @@ SAME: dict[str, str] = {
     "POST /configs/{config_id:str}/edit": "PUT /api/admin/v1/configs/{config_id:str}",
     "POST /configs/{config_id:str}/restore": "POST /api/admin/v1/configs/{config_id:str}/restore",
     "POST /configs/{config_id:str}/retire": "DELETE /api/admin/v1/configs/{config_id:str}",
+    "POST /debugger/look": "POST /api/admin/v1/debugger/probes:check",
+    "POST /debugger/new": "POST /api/admin/v1/debugger/probes",
+    "POST /debugger/probes/{probe_id:str}/clone": "POST /api/admin/v1/debugger/probes/{probe_id:str}/clone",
+    "POST /debugger/probes/{probe_id:str}/edit": "PUT /api/admin/v1/debugger/probes/{probe_id:str}",
     "POST /keys/new": "POST /api/admin/v1/keys",
     "POST /keys/{key_id:str}": "PATCH /api/admin/v1/keys/{key_id:str}",
     "POST /keys/{key_id:str}/revoke": "DELETE /api/admin/v1/keys/{key_id:str}",
@@ -439,11 +443,7 @@ SAME: dict[str, str] = {
 #: A browser's own affairs: signing in and out, and what it typed when its session ended.
 OF_BROWSERS = frozenset(
     {
-        "POST /debugger/look": "POST /api/admin/v1/debugger/probes:check",
-    "POST /debugger/new": "POST /api/admin/v1/debugger/probes",
-    "POST /debugger/probes/{probe_id:str}/clone": "POST /api/admin/v1/debugger/probes/{probe_id:str}/clone",
-    "POST /debugger/probes/{probe_id:str}/edit": "PUT /api/admin/v1/debugger/probes/{probe_id:str}",
-    "POST /join/{token:str}",
+            "POST /join/{token:str}",
         "POST /resume/discard",
         "POST /resume/send",
         "POST /sign-in",

@@ -48,10 +48,10 @@ from sealwire.server.ui import (
 )
 
 _GUARDED = (
-    account, agent, application_keys, audit, config_form, configs, debugger_form, guide, keys, pages, people,
-    propagation, protect, protect_block, protect_denylist, protect_lists, protect_policies, protect_policies_modes,
-    protect_policies_rule_sets, protect_policies_rules, resume, roles, security_rules, security_signals,
-    security_traces, settings, start, support, trust, webhooks,
+    account, agent, application_keys, audit, config_form, configs, debugger_form, guide, keys, pages,
+    people, propagation, protect, protect_block, protect_denylist, protect_lists, protect_policies,
+    protect_policies_modes, protect_policies_rule_sets, protect_policies_rules, resume, roles,
+    security_rules, security_signals, security_traces, settings, start, support, trust, webhooks,
 )  # fmt: skip
 _OPEN = (pages, join, sign_in, single_sign_on, install)
 
