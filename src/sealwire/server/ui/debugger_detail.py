@@ -20,6 +20,7 @@ from sealwire.server.tenant import Tenant
 from sealwire.server.ui.debugger_charts import RANGES, MetricChart, Spark, spark
 from sealwire.server.ui.debugger_detail_lines import (
     MAX_INSTANCES,
+    OWN_WORDS,
     SHOWN_INSTANCES,
     Counter,
     Failing,
@@ -162,7 +163,8 @@ async def view(
     is_log = probe.kind is ProbeKind.LOG
     messages = await listed_messages(tenant, row, principal, memo=memo) if is_log else []
     state = status_of(row, summary)
-    said = _said(tenant, row, summary, fleet, principal, await _stop_of(tenant, principal, row))
+    stop = await _stop_of(tenant, principal, row)
+    said = _said(tenant, row, summary, fleet, principal, stop, here)
     pulse = pulse_of(tenant, row)
     is_over = row.state in (ProbeState.EXPIRED, ProbeState.REMOVED)
     shown = {name: value for name, value in (("range", range_name), ("by", by)) if value and value != "15m"}
@@ -179,8 +181,8 @@ async def view(
         language=probe.language,
         state=state,
         said=said,
-        counts=counts_words(summary),
-        live_instances=summary.live,
+        counts=counts_words(summary) if row.state is ProbeState.ACTIVE else "in no program",
+        live_instances=summary.live if row.state is ProbeState.ACTIVE else 0,
         pulse=pulse,
         spark=spark(tenant.snapshots.per_minute(row.probe_id)) if is_log else spark(()),
         expires=NEVER if is_over or row.config.expires_ms is None else moment(row.config.expires_ms / 1000),
@@ -233,31 +235,35 @@ async def _stop_of(tenant: Tenant, principal: Principal, row: ProbeRow) -> Said 
     if stop is None:
         return None
     return Said(
-        f"Stopped by {visible(stop.by, 100)} with {stop_words(stop.service, stop.env)}",
+        f"by {visible(stop.by, 100)}, with {stop_words(stop.service, stop.env)}",
         f"{visible(stop.reason, 500)} It comes back when the stop is lifted.",
         Link("The stop", f"{PATH}/stop"),
     )
 
 
 def _said(
-    tenant: Tenant, row: ProbeRow, summary: Summary, fleet: Fleet, principal: Principal, stop: Said | None
+    tenant: Tenant,
+    row: ProbeRow,
+    summary: Summary,
+    fleet: Fleet,
+    principal: Principal,
+    stop: Said | None,
+    instances: list[InstanceLine],
 ) -> Said:
     """What the state means and what to do."""
     if stop is not None:
         return stop
     match row.state:
         case ProbeState.REMOVED:
-            return Said("Tracers have taken it out", "What it brought is kept for a while. It can come back.")
+            return Said("tracers have taken it out", "What it brought is kept for a while. It can come back.")
         case ProbeState.EXPIRED:
             return Said(
-                "Its time is over",
+                "its time is over",
                 "Tracers have taken it out; probes end by themselves so that none is forgotten in a program.",
             )
         case ProbeState.PAUSED:
-            by = f" by {visible(row.paused_by, 100)}" if row.paused_by else ""
-            return Said(
-                f"Paused{by}", "Tracers have taken it out. Nothing is lost: resume it to have it back."
-            )
+            by = f"by {visible(row.paused_by, 100)}" if row.paused_by else "tracers have taken it out"
+            return Said(by, "Tracers have taken it out. Nothing is lost: resume it to have it back.")
         case ProbeState.ACTIVE:
             pass
     if summary.headline is Headline.WAITING and not summary.behind:
@@ -270,4 +276,5 @@ def _said(
             fleet=fleet,
             clone_href=f"{PATH}/probes/{row.probe_id}/clone" if may_make(principal) else "",
         )
-    return explained(row.probe, summary)
+    means = next((one.explained for one in instances if one.explained not in ("", OWN_WORDS)), "")
+    return explained(row.probe, summary, means=means)

@@ -46,7 +46,9 @@ SHOWN_SPANS: Final = 25
 SHOWN_INSTANCES: Final = 25
 MAX_INSTANCES: Final = 200
 SHOWN_REVISIONS: Final = 20
-MAX_MESSAGE: Final = 2_000
+OWN_WORDS: Final = "These are the tracer's words. Check the place and the expressions against the code."
+MAX_LINE: Final = 1_000
+MAX_LINES: Final = 60
 
 T = TypeVar("T")
 
@@ -180,6 +182,8 @@ def instance_line(one: Instance, version: int, now_ms: int) -> InstanceLine:
     elif one.key.version < version:
         status = BEHIND
     failure = state.failure
+    if status is BEHIND:
+        failure = None  # of an earlier version: it may be mended in this one
     said = ""
     if failure is not None:
         said = visible(": ".join(part for part in (failure.type, failure.message) if part), 1_000)
@@ -213,13 +217,13 @@ def _explained(failure: statuses.Failure | None, status: statuses.Status) -> str
     if status is statuses.Status.BLOCKED:
         return "The tracer never touches this place. Choose another method or line."
     if status is statuses.Status.ERROR:
-        return "These are the tracer's words. Check the place and the expressions against the code."
+        return OWN_WORDS
     return ""
 
 
 def visible_lines(text: str) -> str:
     """Several lines of anybody as people may look at them."""
-    return "\n".join(visible(line, 400) for line in text.split("\n")[:60])
+    return "\n".join(visible(line, MAX_LINE) for line in text.split("\n")[:MAX_LINES])
 
 
 # What it brings -------------------------------------------------------------------------------------------
@@ -250,7 +254,7 @@ def _message(kept: Kept, text: str, version: int) -> Message:
         href=f"{PATH}/snapshots/{kept.snapshot_id}",
         at=moment(kept.at_ms / 1000),
         clock=_clock(kept.at_ms),
-        text=visible(text, MAX_MESSAGE),
+        text=visible_lines(text),
         where=visible(kept.host or kept.service, 80),
         version=f"version {kept.probe_version}" if kept.probe_version != version else "",
         has_values=kept.has_values,

@@ -102,17 +102,21 @@ def counts_words(summary: Summary) -> str:
     return f"{summary.behind} with an older version"
 
 
-def explained(probe: Probe, summary: Summary) -> Said:
-    """What the state of a probe means that some instances have."""
+def explained(probe: Probe, summary: Summary, *, means: str = "") -> Said:
+    """What the state of a probe means that some instances have.
+
+    Args:
+        means: What the failure of the first of them means and what to do, where that is known.
+    """
     emitting = summary.counts.get(statuses.Status.EMITTING, 0)
     match summary.headline:
         case Headline.ERROR:
-            rest = f" {wording.counted(emitting, 'instance')} gives data." if emitting else ""
+            rest = f" {wording.counted(emitting, 'instance')} with data." if emitting else ""
             return Said(
-                f"{counts_words(summary)}",
-                "Each instance says below what went wrong and what to do. It is not the end: a tracer tries "
+                counts_words(summary),
+                f"{means or 'Each instance says below what went wrong.'} It is not the end: a tracer tries "
                 f"again by itself when more code is loaded.{rest}",
-                Link("The instances", "#instances"),
+                Link("Each instance", "#instances"),
             )
         case Headline.BLOCKED:
             return Said(
