@@ -32,6 +32,7 @@ from sealwire import __version__
 from sealwire.errors import SealwireError, SettingsError
 from sealwire.server import access, audit, backup, settings
 from sealwire.server.api import admin, fast_lane, openapi, problems, requests
+from sealwire.server.api.debugger_intake import DebuggerApi
 from sealwire.server.api.inventory import InventoryApi
 from sealwire.server.api.proxies import Proxies, behind
 from sealwire.server.api.remote_config import MachineApi, Receive, Scope, Send
@@ -85,7 +86,8 @@ def build(plane: ControlPlane) -> tuple[Any, MachineApi]:
     )
     inventories = InventoryApi(plane.access, plane.tenants, machine.answers)
     security = SecurityApi(plane.access, plane.tenants, machine.answers)
-    routes = {**machine.routes, **inventories.routes, **security.routes}
+    debugger = DebuggerApi(plane.access, plane.tenants, machine.answers)
+    routes = {**machine.routes, **inventories.routes, **security.routes, **debugger.routes}
     of_people = requests.in_context(people, plane.trail.refusals)  # type: ignore[arg-type]
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:

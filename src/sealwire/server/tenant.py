@@ -12,6 +12,7 @@ from sealwire.errors import SealwireError
 from sealwire.server import organisation as organisations
 from sealwire.server.access import Access
 from sealwire.server.authoring.author import Author
+from sealwire.server.debugger.arrivals import Arrivals
 from sealwire.server.debugger.desk import ProbeDesk
 from sealwire.server.debugger.instances import ProbeStatuses
 from sealwire.server.debugger.keep import Snapshots
@@ -118,6 +119,7 @@ class Tenant:
         self.detection.listeners.append(self.denylists.hits.note)
         self.detection.is_listed = Listed(self.denylists)
         self.symbols = Symbols(database, organisation.org_id)
+        self.arrivals = Arrivals(self.snapshots, self.statuses, self.symbols)
         self.probe_metrics = ProbeMetrics(database, organisation.org_id)
         self.probe_spans = ProbeSpans(database, organisation.org_id)
         self._tasks: list[asyncio.Task[None]] = []

@@ -1,8 +1,8 @@
 """What became of each probe in each process: the last that each said, in memory and stored.
 
-Messages are put in order by ``statuses``; here is where they are kept. Invariants: what is held is bounded, of
-a probe and in all; a restart forgets nothing that was written, which is a second old at most; of a process
-that went on to a newer version the older one is forgotten. Lives on the event loop.
+Messages are put in order by ``statuses``; here is where they are kept. Invariants: what is held is bounded,
+of a probe and in all; a restart forgets nothing that was written, which is a second old at most; of a
+process that went on to a newer version the older one is forgotten. Lives on the event loop.
 """
 
 from __future__ import annotations
@@ -140,10 +140,7 @@ class ProbeStatuses:
         if before is not None and version < before.key.version:
             return "taken"  # it came late: the process is further
         state = before.state if before is not None and version == before.key.version else None
-        at_ms = said.at_ms - source.ahead_ms
-        if not said.has_time or not 0 < at_ms <= source.arrived_ms:
-            at_ms = source.arrived_ms
-        news = said._replace(at_ms=at_ms)
+        news = said._replace(at_ms=min(said.at_ms - source.ahead_ms, source.arrived_ms))
         process = _Process(
             said.key,
             statuses.after(state, news, arrived_ms=source.arrived_ms),

@@ -199,13 +199,17 @@ class Snapshots:
 
     # What arrives -------------------------------------------------------------------------------------------
 
-    def take(self, envelopes: Sequence[bytes], source: Source) -> Taken:
+    def take(self, envelopes: Sequence[bytes], source: Source, *, is_whole: bool = True) -> Taken:
         """Take what arrived, as far as the quota allows; refused are those that make no sense.
+
+        Args:
+            is_whole: False: a part of this was taken already, so the rest is too.
 
         Raises:
             UnavailableError: Too much is queued; send it again.
         """
-        if len(self._queue) >= MAX_QUEUED or self._queued_bytes >= MAX_QUEUED_BYTES:
+        is_full = len(self._queue) >= MAX_QUEUED or self._queued_bytes >= MAX_QUEUED_BYTES
+        if is_full and is_whole:
             raise UnavailableError("More snapshots come than can be written just now.", retry_after_s=5)
         self._quota.per_s = self._settings.current.snapshots_per_s
         self._quota.refill(source.arrived_ms / 1000)
