@@ -443,7 +443,7 @@ SAME: dict[str, str] = {
 #: A browser's own affairs: signing in and out, and what it typed when its session ended.
 OF_BROWSERS = frozenset(
     {
-            "POST /join/{token:str}",
+        "POST /join/{token:str}",
         "POST /resume/discard",
         "POST /resume/send",
         "POST /sign-in",
