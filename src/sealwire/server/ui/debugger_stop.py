@@ -14,7 +14,7 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath
 from litestar.response import Redirect
 
-from sealwire.errors import InvalidChangeError, NotFoundError, NotPermittedError, Problem
+from sealwire.errors import InvalidChangeError, NotPermittedError, Problem
 from sealwire.products import wording
 from sealwire.server.access import Principal
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
@@ -126,7 +126,7 @@ async def lift_stop(
     resume = form.text("do") == "resume"
     try:
         done = await tenant.probes.lift(principal, stop_id, resume=resume, now=plane.clock())
-    except (InvalidChangeError, NotFoundError) as error:
+    except InvalidChangeError as error:
         return forms.did_not(STOP, error.public)
     words = wording.counted(done.count, "probe")
     if resume:

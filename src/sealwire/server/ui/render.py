@@ -40,6 +40,7 @@ NAVIGATION: tuple[tuple[str, str, str, str, str], ...] = (
     ("Protect", "Services", "/protect", "shield", "appsec_protect_read"),
     ("Protect", "Denylist", "/protect/denylist", "ban", "appsec_protect_read"),
     ("Protect", "Policies", "/protect/policies", "layers", "appsec_event_rule_read"),
+    ("Instrumentation", "Probes", "/debugger", "crosshair", "debugger_read"),
     ("Watch", "Propagation", "/propagation", "timer", "fleet_read"),
     ("Watch", "Audit trail", "/audit", "scroll-text", "audit_logs_read"),
     ("Organisation", "API keys", "/keys", "key-round", "api_keys_read"),

@@ -18,7 +18,9 @@ from sealwire.server.ui import (
     audit,
     config_form,
     configs,
+    debugger,
     debugger_form,
+    debugger_stop,
     guide,
     join,
     keys,
@@ -48,7 +50,8 @@ from sealwire.server.ui import (
 )
 
 _GUARDED = (
-    account, agent, application_keys, audit, config_form, configs, debugger_form, guide, keys, pages,
+    account, agent, application_keys, audit, config_form, configs, debugger, debugger_form,
+    debugger_stop, guide, keys, pages,
     people, propagation, protect, protect_block, protect_denylist, protect_lists, protect_policies,
     protect_policies_modes, protect_policies_rule_sets, protect_policies_rules, resume, roles,
     security_rules, security_signals, security_traces, settings, start, support, trust, webhooks,
