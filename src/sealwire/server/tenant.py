@@ -169,6 +169,7 @@ class Tenant:
                 await self._keep_counts()
                 await self.inventory.forget_old()
                 await self.detection.forget_old()
+                await self.symbols.forget_old()
                 await self.snapshots.forget_old()
                 await self.statuses.forget_old()
                 if await asyncio.to_thread(self._renew_roots):

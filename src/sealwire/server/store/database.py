@@ -19,7 +19,13 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from sealwire.errors import ConflictError, SettingsError, UnavailableError
-from sealwire.server.store import audit, debugger_tables, probe_tables, security_tables  # noqa: F401 - tables too
+from sealwire.server.store import (  # noqa: F401 - their tables are tables too
+    audit,
+    debugger_tables,
+    probe_tables,
+    security_tables,
+    symbol_tables,
+)
 
 
 class Database:
