@@ -16,9 +16,8 @@ from sealwire.server.debugger.arrivals import Arrivals
 from sealwire.server.debugger.desk import ProbeDesk
 from sealwire.server.debugger.instances import ProbeStatuses
 from sealwire.server.debugger.keep import Snapshots
-from sealwire.server.debugger.metrics import ProbeMetrics
+from sealwire.server.debugger.probe_data import ProbeData
 from sealwire.server.debugger.settings import SettingsDesk
-from sealwire.server.debugger.spans import ProbeSpans
 from sealwire.server.debugger.symbols import Symbols
 from sealwire.server.debugger.vault import Vault
 from sealwire.server.distribute import Distributor
@@ -120,8 +119,15 @@ class Tenant:
         self.detection.is_listed = Listed(self.denylists)
         self.symbols = Symbols(database, organisation.org_id)
         self.arrivals = Arrivals(self.snapshots, self.statuses, self.symbols)
-        self.probe_metrics = ProbeMetrics(database, organisation.org_id)
-        self.probe_spans = ProbeSpans(database, organisation.org_id)
+        self.probe_data = ProbeData(
+            database,
+            organisation.org_id,
+            vault=Vault(keyring, organisation.uuid),
+            known=self.probes.known,
+            decorating=lambda service, env, tag: "",
+            clock=lambda: clock().timestamp(),
+        )
+        self.probe_metrics, self.probe_spans = self.probe_data.metrics, self.probe_data.spans
         self._tasks: list[asyncio.Task[None]] = []
 
     def publish_first(self) -> None:
@@ -142,6 +148,7 @@ class Tenant:
             asyncio.create_task(self.overview.keep_warm(), name="overview"),
             asyncio.create_task(self.snapshots.run(), name="snapshots"),
             asyncio.create_task(self.statuses.run(), name="statuses of probes"),
+            asyncio.create_task(self.probe_data.run(), name="metrics and spans of probes"),
         ]
 
     async def stop(self) -> None:

@@ -21,6 +21,7 @@ from sqlalchemy import event
 from sealwire.errors import ConflictError, SettingsError, UnavailableError
 from sealwire.server.store import (  # noqa: F401 - their tables are tables too
     audit,
+    debugger_series_tables,
     debugger_tables,
     probe_tables,
     security_tables,
