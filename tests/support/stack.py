@@ -48,6 +48,16 @@ def free_port() -> int:
     raise AssertionError("no port is free")
 
 
+def free_udp_port() -> int:
+    """The same for UDP."""
+    for _ in range(200):
+        port = _chance.choice(_PORTS)
+        with socket.socket(type=socket.SOCK_DGRAM) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
+
+
 @dataclass(frozen=True)
 class Reply:
     """An HTTP answer.
@@ -371,6 +381,7 @@ class Agent(_Ours):
         super().__init__(f"agent {hostname}", folder, environment)
         self.hostname = hostname
         self.port = free_port()
+        self.dogstatsd_port = free_udp_port()
         self.run_path = folder / "run"
         self.config_file = folder / "datadog.yaml"
         # A socket's path has at most 107 bytes, which a test's own folder may use up alone.
@@ -384,6 +395,7 @@ class Agent(_Ours):
             "run_path": str(self.run_path),
             "apm_config.receiver_port": self.port,
             "apm_config.receiver_socket": str(self.socket),
+            "dogstatsd_port": self.dogstatsd_port,
             "remote_configuration.enabled": True,
             "remote_configuration.rc_dd_url": control_plane.url,
             "remote_configuration.config_root": roots["repositories"]["config"]["first_root"],
