@@ -20,6 +20,9 @@ from sealwire.server.ui import (
     configs,
     debugger,
     debugger_form,
+    debugger_services,
+    debugger_settings,
+    debugger_snapshots,
     debugger_stop,
     guide,
     join,
@@ -51,7 +54,7 @@ from sealwire.server.ui import (
 
 _GUARDED = (
     account, agent, application_keys, audit, config_form, configs, debugger, debugger_form,
-    debugger_stop, guide, keys, pages,
+    debugger_services, debugger_settings, debugger_snapshots, debugger_stop, guide, keys, pages,
     people, propagation, protect, protect_block, protect_denylist, protect_lists, protect_policies,
     protect_policies_modes, protect_policies_rule_sets, protect_policies_rules, resume, roles,
     security_rules, security_signals, security_traces, settings, start, support, trust, webhooks,
