@@ -14,7 +14,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -146,6 +146,8 @@ class Publisher:
         organisation: rows.Organisation,
     ) -> None:
         self.organisation = organisation
+        # Told of every config that changed, at first of all there are, in the thread that publishes.
+        self.on_configs: list[Callable[[Sequence[rows.ConfigRow]], None]] = []
         self.resign_after = settings.resign_after
         self.timestamp_lifetime = settings.timestamp_lifetime
         self._database = database
@@ -267,6 +269,8 @@ class Publisher:
             if changed:
                 self.catalogue.audiences.learn(read.audiences(c, org_id))
         self.catalogue.apply(changed, now_ms=now_ms)
+        for told in self.on_configs:
+            told(changed)
         self._generation = max([self._generation, *(row.generation for row in changed)])
         self.catalogue.expire(now_ms=now_ms)
 

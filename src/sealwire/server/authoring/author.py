@@ -226,6 +226,7 @@ class Author:
         allow: Callable[[Draft], None] | None = None,
         action: str = "config.changed",
         also: Also | None = None,
+        in_force: bool = True,
     ) -> tuple[rows.ConfigRow, Draft]:
         """Commit a new revision of a config; fields that are not given stay.
 
@@ -235,6 +236,7 @@ class Author:
             action: What the audit trail calls it.
             allow: Asked with what it would become; whatever it raises ends the change.
             also: What else is written in the same transaction.
+            in_force: Whether it is active then; else it is kept retired.
 
         Raises:
             ConflictError: ``expected_revision`` is not the present one.
@@ -259,8 +261,8 @@ class Author:
             allow(draft)
         payload = _kept(draft.product, before.payload, draft.payload)
         row = self._revise(
-            before, draft.name, draft.targeting.to_dict(), payload, "active", draft.expires_ms,
-            draft.comment, action, by, now, draft, also,
+            before, draft.name, draft.targeting.to_dict(), payload, "active" if in_force else "retired",
+            draft.expires_ms if in_force else None, draft.comment, action, by, now, draft, also,
         )  # fmt: skip
         return row, draft
 
@@ -273,8 +275,12 @@ class Author:
         now: datetime,
         comment: str = "",
         also: Also | None = None,
+        again: bool = False,
     ) -> rows.ConfigRow:
         """Take a config away; its values go back everywhere. The history stays.
+
+        Args:
+            again: Write a revision though it is retired.
 
         Raises:
             ConflictError, NotFoundError: As they say.
@@ -286,7 +292,7 @@ class Author:
             raise _invalid(before.product, problems)
         if expected_revision is not None and expected_revision != before.revision:
             raise moved_on(before, expected_revision)
-        if before.state == "retired":
+        if before.state == "retired" and not again:
             return before
         return self._revise(
             before, before.name, before.targeting, before.payload, "retired", None, comment,

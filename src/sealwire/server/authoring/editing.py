@@ -165,12 +165,14 @@ class Editor:
         expected_revision: int,
         also: Also | None = None,
         is_rendered: bool = False,
+        in_force: bool = True,
     ) -> tuple[rows.ConfigRow, Draft]:
         """Commit a new revision and publish it; fields that are not given stay.
 
         Args:
             also: What else is written in the same transaction.
             is_rendered: As in ``create``.
+            in_force: Whether it is active then; else it is kept retired.
 
         Raises:
             ConflictError: Somebody changed it since ``expected_revision``.
@@ -184,6 +186,7 @@ class Editor:
             return self._author.change(
                 config_id, expected_revision=expected_revision, fields=fields, by=self._principal.user,
                 now=self._now, allow=self._require_draft, also=also,
+                in_force=in_force,
             )  # fmt: skip
 
         row, draft = await asyncio.to_thread(commit)
@@ -197,8 +200,12 @@ class Editor:
         expected_revision: int | None,
         comment: str = "",
         also: Also | None = None,
+        again: bool = False,
     ) -> rows.ConfigRow:
         """Take a config away; its values go back everywhere, its history stays.
+
+        Args:
+            again: Write a revision though it is retired.
 
         Raises:
             ConflictError, NotFoundError, NotPermittedError: As they say; nothing was changed.
@@ -207,7 +214,7 @@ class Editor:
         self._require_of(seen, expected_revision)
         row = await asyncio.to_thread(
             self._author.retire, config_id, expected_revision=seen.revision, by=self._principal.user,
-            now=self._now, comment=comment, also=also,
+            now=self._now, comment=comment, also=also, again=again,
         )  # fmt: skip
         self._tenant.reconciler.nudge()
         return row
@@ -296,6 +303,14 @@ class Editor:
         # Attack: it is widened after this look, and changed by somebody who may not change it any more.
         if expected_revision not in (None, row.revision):
             raise moved_on(row, expected_revision or 0)
+
+    def require_write(self, product: Product, targeting: Targeting) -> None:
+        """Go on only when what is aimed there is theirs to change.
+
+        Raises:
+            NotPermittedError: It is not.
+        """
+        self._require(product, targeting)
 
     def _require_draft(self, draft: Draft) -> None:
         self._require(draft.product, draft.targeting, orjson.loads(draft.payload))

@@ -1,88 +1,63 @@
-"""Probes as people handle them: listed, made, changed, paused, removed, and all stopped at once.
+"""Probes as people handle them: listed, made, changed, paused, removed.
 
 A probe is a config of LIVE_DEBUGGING; what this module hides is everything that a probe has and a config has
-not: that one can be paused, how long it shall last, the switch that stops all of a service or an environment.
-Pages, the admin API and the command line change probes here and nowhere else.
+not: that one can be paused, how long it shall last, who is meant by a service and its environments. The
+switch that stops all at once is ``stops``, that of whole services ``service_switches``. Pages, the admin API
+and the command line change probes here and nowhere else.
 
-Invariants: whatever changes a probe goes through an ``Editor``, with its permissions and its history; a probe
-that is stopped comes back only when somebody lifts the stop, and no new one gets by it, whichever way it is
-made.
+Invariants: whatever changes a probe goes through an ``Editor``, with its permissions and its history; a
+change is audited with what differs in the document.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sealwire.errors import Problem
+import sqlalchemy as sa
+
+from sealwire.errors import ConflictError, InvalidChangeError, NotFoundError, Problem
+from sealwire.products import PRODUCTS, ClientFacts, wording
 from sealwire.server.access import Principal
-from sealwire.server.debugger import probe_facts
-from sealwire.server.debugger.probes import Probe, ProbeKind
+from sealwire.server.authoring.author import Also
+from sealwire.server.authoring.editing import Editor
+from sealwire.server.debugger import probe_configs, probe_facts, probes
+from sealwire.server.debugger.probe_fields import Draft, config_fields, in_fields, notices, under
+from sealwire.server.debugger.probe_fields import read as read_fields
+from sealwire.server.debugger.probe_rows import (
+    MINUTE_MS,
+    Known,
+    ProbeRow,
+    ProbeState,
+    changes,
+    known,
+    probe_row,
+)
+from sealwire.server.debugger.probe_wire import PRODUCT
+from sealwire.server.debugger.service_switches import ServiceSwitches, Switched
+from sealwire.server.debugger.stops import Stopped, StopSwitch
 from sealwire.server.fleet.overview import ClientLine
-from sealwire.server.store import rows
+from sealwire.server.store import configs, read, rows, write
+from sealwire.server.store import probes as store
 from sealwire.server.store.database import Database
+from sealwire.server.store.probes import NoteRow, Stop
+from sealwire.server.targeting import Targeting
 
 if TYPE_CHECKING:
     from sealwire.server.tenant import Tenant
 
+__all__ = [
+    "Checked", "Known", "ProbeDesk", "ProbeRevision", "ProbeRow", "ProbeState", "Saved", "Stop", "Stopped",
+    "Switched",
+]  # fmt: skip
 
-class ProbeState(StrEnum):
-    """What has become of a probe, as far as the control plane decides."""
-
-    ACTIVE = "active"
-    PAUSED = "paused"
-    EXPIRED = "expired"
-    REMOVED = "removed"
-
-
-class ProbeRow(NamedTuple):
-    """A probe.
-
-    Attributes:
-        config: The config it is; ``config.revision`` is what a change names as the one it saw.
-        document: What its author asked for, as ``probes.parse`` reads it.
-        version: What tracers call this content.
-        envs: Empty: every environment.
-        paused_by, paused_ms: Empty and None unless it is paused.
-        expires_in_minutes: How long it lasts from each change.
-        stop_id: The stop that paused it; empty: somebody did.
-    """
-
-    probe_id: str
-    config: rows.ConfigRow
-    probe: Probe
-    document: dict[str, object]
-    version: int
-    state: ProbeState
-    service: str
-    envs: tuple[str, ...]
-    paused_by: str
-    paused_ms: int | None
-    expires_in_minutes: int
-    stop_id: str
-
-
-class Known(NamedTuple):
-    """A probe as far as what arrives from programs must know it.
-
-    Attributes:
-        template: Text of the message of a log; empty for others.
-        ended_ms: Since when it is no more in force; None while it is.
-    """
-
-    probe_id: str
-    service: str
-    envs: tuple[str, ...]
-    kind: ProbeKind
-    state: ProbeState
-    version: int
-    template: str
-    name: str
-    probe: Probe
-    ended_ms: int | None
+READ: Final = "debugger_read"
+STATES: Final = ("live", "active", "paused", "over", "all")
+KNOWN_MS: Final = 10 * MINUTE_MS  # what a program was doing when its probe went still arrives
+MAX_HISTORY: Final = 500
 
 
 class Checked(NamedTuple):
@@ -91,8 +66,10 @@ class Checked(NamedTuple):
     Attributes:
         problems: Why it cannot be saved; nothing else is known then.
         refusals: Why tracers of the language would not take it; it can be saved.
-        matches: Live clients that would get it.
+        matches: Live clients that would get it; none for those who may not see the fleet.
         notices: What keeps clients it is for from getting it, such as Dynamic Instrumentation being off.
+        processes: How many live clients would get it.
+        permitted: Whether whoever asks may save it.
     """
 
     problems: tuple[Problem, ...]
@@ -101,6 +78,8 @@ class Checked(NamedTuple):
     cost: probe_facts.Cost | None = None
     matches: tuple[ClientLine, ...] = ()
     notices: tuple[str, ...] = ()
+    processes: int = 0
+    permitted: bool = False
 
 
 class Saved(NamedTuple):
@@ -127,51 +106,10 @@ class ProbeRevision(NamedTuple):
     changes: tuple[tuple[str, object, object], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """A stop of everything in a scope; no service and no env: of the organisation.
-
-    Attributes:
-        count: Probes it paused.
-        lifted_ms: None while it holds.
-    """
-
-    stop_id: str
-    service: str
-    env: str
-    reason: str
-    by: str
-    at_ms: int
-    count: int
-    lifted_by: str = ""
-    lifted_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """What a stop did, or would do (then without an id)."""
-
-    stop_id: str
-    count: int
-    probes: tuple[ProbeRow, ...]
-
-
-class Switched(NamedTuple):
-    """Whether Dynamic Instrumentation and the sending of symbols are on, as configs have it.
-
-    Attributes:
-        dynamic_instrumentation: None: no config says anything, programs go by their own settings.
-        config_ids: The configs that say so.
-    """
-
-    dynamic_instrumentation: bool | None
-    symbols: bool
-    config_ids: tuple[str, ...]
-
-
 Rows = list[ProbeRow]
 Revisions = list[ProbeRevision]
 Stops = list[Stop]
+Lines = list[ClientLine]
 
 
 class ProbeDesk:
@@ -180,6 +118,12 @@ class ProbeDesk:
     def __init__(self, tenant: Tenant, database: Database) -> None:
         self._tenant = tenant
         self._database = database
+        self._org_id = tenant.organisation.org_id
+        self._known: dict[str, Known] = {}
+        self._stops = StopSwitch(tenant, database, self._learn)
+        self._services = ServiceSwitches(tenant, database)
+        tenant.author.gates[PRODUCT] = self._stops.refuse_stopped
+        tenant.publisher.on_configs.append(self._learn)
 
     # Looking ------------------------------------------------------------------------------------------
 
@@ -199,7 +143,29 @@ class ProbeDesk:
             state: ``live`` (active or paused), ``active``, ``paused``, ``over`` (expired, removed), ``all``.
             text: Anywhere in name, place, message or id.
         """
-        raise NotImplementedError
+        principal.require(READ)
+        if state not in STATES:
+            words = f"one of {', '.join(STATES)}"
+            raise InvalidChangeError(f"state is {words}.", problems=(Problem("$.state", words),))
+        now_ms = _now_ms()
+
+        def load() -> list[tuple[rows.ConfigRow, NoteRow | None]]:
+            with self._database.read() as c:
+                return store.probe_configs(
+                    c, self._org_id, PRODUCT, live=state != "over", over=state in ("over", "all"),
+                    now_ms=now_ms,
+                )  # fmt: skip
+
+        found = [probe_row(config, note, now_ms) for config, note in await asyncio.to_thread(load)]
+        return [
+            row
+            for row in found
+            if (state not in ("active", "paused") or row.state == state)
+            and (not service or row.service.casefold() == service.casefold())
+            and (not env or not row.envs or env.casefold() in {each.casefold() for each in row.envs})
+            and (not kind or row.probe.kind == kind)
+            and (not text or text.casefold() in _said(row))
+        ]
 
     async def get(self, principal: Principal, probe_id: str) -> ProbeRow:
         """One probe.
@@ -207,17 +173,78 @@ class ProbeDesk:
         Raises:
             NotFoundError: There is none.
         """
-        raise NotImplementedError
+        principal.require(READ)
+        return await asyncio.to_thread(self._row, probe_id)
+
+    def _row(self, probe_id: str) -> ProbeRow:
+        config_id = probe_configs.config_id_of(probe_id)
+        config, note = None, None
+        if config_id is not None:
+            with self._database.read() as c:
+                config = read.config(c, self._org_id, config_id)
+                note = store.notes(c, self._org_id, [config_id]).get(config_id)
+        if config is None or config.product != PRODUCT:
+            raise NotFoundError(f"There is no probe {probe_id[:40]}.")
+        return probe_row(config, note, _now_ms())
 
     def known(self, probe_id: str) -> Known | None:
         """A probe that programs may speak of, from memory; None for one that is over for ten minutes."""
-        raise NotImplementedError
+        found = self._known.get(probe_id)
+        if found is None or found.ended_ms is None:
+            return found
+        now_ms = _now_ms()
+        if found.ended_ms > now_ms:
+            return found
+        if found.ended_ms + KNOWN_MS < now_ms:
+            return None
+        return found._replace(state=ProbeState.EXPIRED) if found.state is ProbeState.ACTIVE else found
+
+    def _learn(self, changed: Iterable[rows.ConfigRow]) -> None:
+        """Take in configs that changed, whoever changed them (blocking)."""
+        mine = [row for row in changed if row.product == PRODUCT]
+        if not mine:
+            return
+        with self._database.read() as c:
+            notes = store.notes(c, self._org_id, [row.config_id for row in mine if row.state == "retired"])
+        now_ms = _now_ms()
+        for row in mine:
+            found = known(row, notes.get(row.config_id), now_ms)
+            if found.ended_ms is None or found.ended_ms + KNOWN_MS >= now_ms:
+                self._known[found.probe_id] = found
+            else:
+                self._known.pop(found.probe_id, None)
+        over = [
+            probe_id
+            for probe_id, one in list(self._known.items())
+            if one.ended_ms is not None and one.ended_ms + KNOWN_MS < now_ms
+        ]
+        for probe_id in over:
+            self._known.pop(probe_id, None)
 
     async def history(self, principal: Principal, probe_id: str) -> Revisions:
         """Every revision, newest first."""
-        raise NotImplementedError
+        row = await self.get(principal, probe_id)
 
-    # Changing -----------------------------------------------------------------------------------------
+        def load() -> list[rows.RevisionRow]:
+            with self._database.read() as c:
+                return configs.revisions(c, self._org_id, row.config.config_id, limit=MAX_HISTORY)
+
+        found: Revisions = []
+        before: dict[str, object] | None = None
+        for one in reversed(await asyncio.to_thread(load)):
+            probe, version = probe_configs.stored(one.payload)
+            document = probes.to_document(probe)
+            del document["expires_in_minutes"]  # what it is now, not what it was then
+            differs = changes(before, document) if before is not None else ()
+            found.append(
+                ProbeRevision(
+                    one.revision, version, one.at_ms, one.by, one.comment, one.state, document, differs
+                )
+            )
+            before = document
+        return found[::-1]
+
+    # Trying -------------------------------------------------------------------------------------------
 
     async def check(
         self, principal: Principal, fields: Mapping[str, Any], *, probe_id: str | None = None, now: datetime
@@ -226,8 +253,51 @@ class ProbeDesk:
 
         Args:
             fields: name, service, env (a list), targeting (more of it, optional), document, comment.
+
+        Raises:
+            NotFoundError: There is no probe ``probe_id``.
+            NotPermittedError: They may not see probes.
         """
-        raise NotImplementedError
+        principal.require(READ)
+        row = await self.get(principal, probe_id) if probe_id is not None else None
+        try:
+            draft = read_fields(fields, row)
+            editor = Editor(self._tenant, principal, now=now)
+            payload = probe_configs.to_payload(draft.probe)
+            config_id = None if row is None else row.config.config_id
+            tried = await editor.check(config_fields(draft, payload, now), config_id=config_id)
+        except InvalidChangeError as error:
+            return Checked(in_fields(error.problems) or (Problem("$", error.public),))
+        stopped = await asyncio.to_thread(self._stops.why_stopped, draft.targeting)
+        if stopped and (row is None or row.state is not ProbeState.PAUSED):
+            return Checked((Problem("$", stopped),))
+        getting, lacking = await self._clients(draft.targeting)
+        return Checked(
+            problems=(),
+            refusals=under("$.document", probe_facts.refusals(draft.probe)),
+            warnings=(
+                *under("$.document", probe_facts.warnings(draft.probe)),
+                *in_fields(tried.warnings),
+            ),
+            cost=probe_facts.cost(draft.probe, processes=max(1, len(getting))),
+            matches=tuple(getting) if principal.may("fleet_read") else (),
+            notices=tuple(notices(draft, getting, lacking)),
+            processes=len(getting),
+            permitted=editor.may_write(PRODUCTS[PRODUCT], draft.targeting, payload),
+        )
+
+    async def _clients(self, targeting: Targeting) -> tuple[Lines, Lines]:
+        """Live clients it is for: those that ask for probes, and those that do not."""
+        fleet = await self._tenant.overview.look()
+        getting: Lines = []
+        lacking: Lines = []
+        for line in self._tenant.uptakes.here(fleet):
+            facts: ClientFacts = self._tenant.overview.facts_of(line)
+            if targeting.matches(facts):
+                (getting if PRODUCT in facts.products else lacking).append(line)
+        return getting, lacking
+
+    # Changing -----------------------------------------------------------------------------------------
 
     async def create(self, principal: Principal, fields: Mapping[str, Any], *, now: datetime) -> Saved:
         """Save a new probe and publish it; ``fields`` as in ``check``.
@@ -236,7 +306,15 @@ class ProbeDesk:
             InvalidChangeError: It makes no sense, or a stop holds there.
             NotPermittedError: It is not theirs to make.
         """
-        raise NotImplementedError
+        draft = read_fields(fields, None)
+        payload = probe_configs.to_payload(draft.probe)
+        editor = Editor(self._tenant, principal, now=now)
+        told = self._told("probe.created", None, draft, principal)
+        try:
+            row, saved = await editor.create(config_fields(draft, payload, now), also=told)
+        except InvalidChangeError as error:
+            raise InvalidChangeError(error.public, problems=in_fields(error.problems)) from error
+        return await self._saved(row, saved.warnings, draft)
 
     async def change(
         self,
@@ -249,11 +327,31 @@ class ProbeDesk:
     ) -> Saved:
         """Save a probe anew: name, document and comment; what is not given stays. Its time begins again.
 
+        A paused probe stays paused; one that is over is in force again.
+
         Raises:
             ConflictError: Somebody changed it since ``expected_revision``.
             InvalidChangeError, NotFoundError, NotPermittedError: As they say.
         """
-        raise NotImplementedError
+        row = await self.get(principal, probe_id)
+        draft = read_fields(fields, row)
+        payload = probe_configs.to_payload(draft.probe)
+        is_paused = row.state is ProbeState.PAUSED
+        try:
+            config, saved = await Editor(self._tenant, principal, now=now).change(
+                row.config.config_id,
+                {
+                    name: value
+                    for name, value in config_fields(draft, payload, now).items()
+                    if name != "product"
+                },
+                expected_revision=expected_revision,
+                also=self._told("probe.changed", row, draft, principal),
+                in_force=not is_paused,
+            )
+        except InvalidChangeError as error:
+            raise InvalidChangeError(error.public, problems=in_fields(error.problems)) from error
+        return await self._saved(config, saved.warnings, draft)
 
     async def clone(
         self,
@@ -266,7 +364,15 @@ class ProbeDesk:
         now: datetime,
     ) -> Saved:
         """The same probe for another service or other environments."""
-        raise NotImplementedError
+        row = await self.get(principal, probe_id)
+        fields = {
+            "name": row.config.name if name is None else name,
+            "service": service,
+            "env": list(env),
+            "document": row.document,
+            "comment": f"Like probe {row.probe_id}",
+        }
+        return await self.create(principal, fields, now=now)
 
     async def pause(
         self,
@@ -277,14 +383,18 @@ class ProbeDesk:
         comment: str = "",
         now: datetime,
     ) -> ProbeRow:
-        """Take it out of the programs, and keep it."""
-        raise NotImplementedError
+        """Take it out of the programs, and keep it.
 
-    async def resume(
-        self, principal: Principal, probe_id: str, *, expected_revision: int | None = None, now: datetime
-    ) -> Saved:
-        """Put a paused, expired or removed probe back; its time begins again."""
-        raise NotImplementedError
+        Raises:
+            ConflictError: Somebody changed it since ``expected_revision``, or it is over.
+            NotFoundError, NotPermittedError: As they say.
+        """
+        row = await self.get(principal, probe_id)
+        if row.state is ProbeState.PAUSED:
+            return row
+        if row.state is not ProbeState.ACTIVE:
+            raise ConflictError(f"The probe is {row.state} already: there is nothing to pause.")
+        return await self._retired(principal, row, expected_revision, comment, now, paused=True)
 
     async def remove(
         self,
@@ -295,28 +405,144 @@ class ProbeDesk:
         comment: str = "",
         now: datetime,
     ) -> ProbeRow:
-        """Take it away; its history stays."""
-        raise NotImplementedError
+        """Take it away; its history stays.
+
+        Raises:
+            ConflictError: Somebody changed it since ``expected_revision``.
+            NotFoundError, NotPermittedError: As they say.
+        """
+        row = await self.get(principal, probe_id)
+        if row.state is ProbeState.REMOVED:
+            return row
+        return await self._retired(principal, row, expected_revision, comment, now, paused=False)
+
+    async def _retired(
+        self,
+        principal: Principal,
+        row: ProbeRow,
+        expected_revision: int | None,
+        comment: str,
+        now: datetime,
+        *,
+        paused: bool,
+    ) -> ProbeRow:
+        now_ms = int(now.timestamp() * 1000)
+        done = "paused" if paused else "removed"
+
+        def also(c: sa.Connection, config: rows.ConfigRow) -> None:
+            note = NoteRow(config.config_id, row.expires_in_minutes)
+            if paused:
+                note = note._replace(
+                    paused_revision=config.revision, paused_ms=now_ms, paused_by=principal.user
+                )
+            store.put_note(c, self._org_id, note)
+            self._audit(c, f"probe.{done}", row, now_ms, principal.user, {"comment": comment})
+
+        config = await Editor(self._tenant, principal, now=now).retire(
+            row.config.config_id, expected_revision=expected_revision, comment=comment, also=also,
+            again=row.state is ProbeState.PAUSED,
+        )  # fmt: skip
+        return await self._learned(config)
+
+    async def resume(
+        self, principal: Principal, probe_id: str, *, expected_revision: int | None = None, now: datetime
+    ) -> Saved:
+        """Put a paused, expired or removed probe back; its time begins again.
+
+        Raises:
+            ConflictError: Somebody changed it since ``expected_revision``.
+            InvalidChangeError: A stop holds there.
+            NotFoundError, NotPermittedError: As they say.
+        """
+        row = await self.get(principal, probe_id)
+        if row.state is ProbeState.ACTIVE:
+            return Saved(row, ())
+        config, draft = await self._stops.resume(principal, row, expected_revision, now)
+        return Saved(await self._learned(config), draft.warnings)
+
+    async def _saved(self, config: rows.ConfigRow, warnings: tuple[Problem, ...], draft: Draft) -> Saved:
+        said = (
+            *under("$.document", probe_facts.refusals(draft.probe)),
+            *under("$.document", probe_facts.warnings(draft.probe)),
+            *in_fields(warnings),
+        )
+        return Saved(await self._learned(config), said)
+
+    async def _learned(self, config: rows.ConfigRow) -> ProbeRow:
+        def look() -> ProbeRow:
+            self._learn([config])
+            return self._row(probe_configs.probe_id(config.config_id))
+
+        return await asyncio.to_thread(look)
+
+    def _told(self, action: str, before: ProbeRow | None, draft: Draft, by: Principal) -> Also:
+        """What is written with a config: how long it lasts, and what differs for the audit trail."""
+        document = probes.to_document(draft.probe)
+        differs = changes(None if before is None else before.document, document)
+        minutes = draft.probe.expires_in_minutes
+
+        def also(c: sa.Connection, config: rows.ConfigRow) -> None:
+            note = NoteRow(config.config_id, minutes)
+            if config.state != "active" and before is not None:  # it is paused, and stays so
+                note = note._replace(
+                    paused_revision=config.revision, paused_ms=before.paused_ms, paused_by=before.paused_by,
+                    stop_id=before.stop_id,
+                )  # fmt: skip
+            store.put_note(c, self._org_id, note)
+            row = probe_row(config, note, config.updated_ms)
+            told = {"changes": [list(one) for one in differs], "comment": draft.comment}
+            self._audit(c, action, row, config.updated_ms, by.user, told)
+
+        return also
+
+    def _audit(
+        self,
+        c: sa.Connection,
+        action: str,
+        row: ProbeRow,
+        at_ms: int,
+        by: str,
+        told: Mapping[str, object],
+    ) -> None:
+        verb = action.partition(".")[2].capitalize()
+        what = f"{row.probe.kind} probe {row.config.name or row.probe.where}"
+        write.add_audit(
+            c, self._org_id, at_ms=at_ms, actor=by, action=action, subject=f"probe {row.probe_id}",
+            summary=f"{verb} the {what} of {where_words(row)}",
+            detail={"service": row.service, "env": list(row.envs), "version": row.version, **told},
+        )  # fmt: skip
 
     # All at once --------------------------------------------------------------------------------------
 
     async def would_stop(self, principal: Principal, *, service: str = "", env: str = "") -> Stopped:
         """What a stop would pause."""
-        raise NotImplementedError
+        principal.require(READ)
+        return await self._stops.would_stop(service, env)
 
     async def stop(
         self, principal: Principal, *, service: str = "", env: str = "", reason: str, now: datetime
     ) -> Stopped:
-        """Pause every probe of a service, an environment or all, and let no new one in until it is lifted."""
-        raise NotImplementedError
+        """Pause every probe of a service, an environment or all, and let no new one in until it is lifted.
+
+        Raises:
+            NotPermittedError: The scope, or a probe in it, is not theirs to change; nothing was stopped.
+            InvalidChangeError: The scope or the reason is none.
+        """
+        return await self._stops.stop(principal, service=service, env=env, reason=reason, now=now)
 
     async def lift(self, principal: Principal, stop_id: str, *, resume: bool, now: datetime) -> Stopped:
-        """End a stop; with ``resume`` the probes it paused come back."""
-        raise NotImplementedError
+        """End a stop; with ``resume`` the probes it paused come back, those that are theirs to put there.
+
+        Raises:
+            NotFoundError: No such stop holds.
+            NotPermittedError: The scope is not theirs to change.
+        """
+        return await self._stops.lift(principal, stop_id, resume=resume, now=now)
 
     async def stops(self, principal: Principal, *, over: bool = False) -> Stops:
         """Stops that hold, newest first; with ``over`` those that were lifted too."""
-        raise NotImplementedError
+        principal.require(READ)
+        return await self._stops.stops(over=over)
 
     # Services -----------------------------------------------------------------------------------------
 
@@ -333,10 +559,33 @@ class ProbeDesk:
         """Switch Dynamic Instrumentation, and the sending of symbols, on or off; None: leave it.
 
         Args:
-            envs: None: for every environment of the service.
+            envs: Empty: every environment of the service.
+
+        Raises:
+            InvalidChangeError, NotPermittedError: As they say; what came before it is done.
         """
-        raise NotImplementedError
+        return await self._services.switch(
+            principal, service, tuple(envs), dynamic_instrumentation, symbols, now=now
+        )
 
     def switches(self, service: str, env: str) -> Switched:
         """What configs say of a service in an environment, from memory."""
-        raise NotImplementedError
+        return self._services.of(service, env)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def where_words(row: ProbeRow) -> str:
+    """Whom a probe is for: ``shop in prod and staging``."""
+    return f"{row.service} in {wording.some(row.envs)}" if row.envs else row.service
+
+
+def _said(row: ProbeRow) -> str:
+    """What a probe is found by."""
+    document = row.document
+    metric = document.get("metric")
+    named = metric.get("name", "") if isinstance(metric, Mapping) else ""
+    words = (row.config.name, row.probe_id, row.probe.where, document.get("template", ""), named)
+    return "\n".join(map(str, words)).casefold()

@@ -13,9 +13,12 @@ from typing import Any
 
 import orjson
 
+from sealwire.products.live_debugging import config_id_of, probe_id
 from sealwire.products.product import Payload
 from sealwire.server.debugger import probe_wire
 from sealwire.server.debugger.probes import Probe
+
+__all__ = ["config_id_of", "from_payload", "normal", "probe_id", "stored", "to_payload"]
 
 _ANY_ID = "00000000-0000-8000-8000-000000000000"  # a payload is kept without an id
 _KEPT = 20_000
