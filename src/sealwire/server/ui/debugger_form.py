@@ -440,7 +440,7 @@ def _named(path: str) -> str:
 
 
 def _periods(chosen: str) -> tuple[Option, ...]:
-    found = [Option("", "As is usual: 1 hour with values, else 30 days", not chosen)]
+    found = [Option("", "As is usual", not chosen)]
     known = [str(one) for one in shown.MINUTES]
     if chosen and chosen not in known:
         found.append(Option(chosen, probe_words.minutes(drafts.number(chosen)), True))

@@ -276,5 +276,5 @@ def label_of(field: str) -> str:
     if field.startswith("in-x-"):
         return f"Captured expression {int(field.split('-')[2]) + 1}"
     if field.startswith("in-d-"):
-        return f"Decoration {int(field.split('-')[2]) + 1}"
+        return f"Tags {int(field.split('-')[2]) + 1}"
     return "Capture limits" if field.startswith("in-limit-") else ""
