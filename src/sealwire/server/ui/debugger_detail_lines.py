@@ -16,12 +16,13 @@ import orjson
 from sealwire.errors import SealwireError
 from sealwire.server.access import Principal
 from sealwire.server.debugger import discretion, statuses
-from sealwire.server.debugger.desk import ProbeRevision, ProbeRow
+from sealwire.server.debugger.desk import ProbeRevision, ProbeRow, ProbeState
 from sealwire.server.debugger.instances import Instance
 from sealwire.server.debugger.keep import Kept
 from sealwire.server.debugger.probes import ProbeKind
 from sealwire.server.debugger.spans import ProbeSpan
 from sealwire.server.store import security
+from sealwire.server.store.configs import ACTIVE
 from sealwire.server.store.database import Database
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import text_diff
@@ -426,15 +427,6 @@ def history(
     return tuple(lines)
 
 
-_TURNS: Final[Mapping[str, tuple[str, str]]] = {
-    "active": ("play", "In force again"),
-    "paused": ("pause", "Paused"),
-    "expired": ("clock", "Expired"),
-    "removed": ("trash-2", "Removed"),
-    "retired": ("trash-2", "Removed"),
-}
-
-
 def _revision(
     row: ProbeRow, one: ProbeRevision, older: ProbeRevision | None, *, may_restore: bool
 ) -> RevisionLine:
@@ -443,14 +435,15 @@ def _revision(
     if older is None:
         icon, title = ("plus", "Made") if one.revision == 1 else ("pencil", "Changed")
     elif one.state != older.state:
-        icon, title = _TURNS.get(one.state, ("pencil", "Changed"))
+        icon, title = ("play", "In force again") if one.state == ACTIVE else _taken_out(row, one)
     else:
         icon, title = "pencil", "Changed"
     if older is not None and one.document != older.document:
         words = changes(older.document, one.document)
         diff = text_diff.lines(_pretty(older.document), _pretty(one.document))[0]
     is_present = one.revision == row.config.revision
-    can_be = may_restore and not is_present and older is not None and one.document != row.document
+    is_other = one.document != {key: row.document[key] for key in row.document if key != "expires_in_minutes"}
+    can_be = may_restore and one.state == ACTIVE and is_other
     return RevisionLine(
         dom_id=f"revision-{one.revision}",
         revision=one.revision,
@@ -464,6 +457,13 @@ def _revision(
         is_present=is_present,
         restore_href=f"/configs/{row.config.config_id}/restore?revision={one.revision}" if can_be else "",
     )
+
+
+def _taken_out(row: ProbeRow, one: ProbeRevision) -> tuple[str, str]:
+    """What a revision says that is in no program; of earlier ones nobody knows whether it was only paused."""
+    if one.revision == row.config.revision:
+        return ("pause", "Paused") if row.state is ProbeState.PAUSED else ("trash-2", "Removed")
+    return "pause", "Taken out"
 
 
 def _pretty(document: Mapping[str, object]) -> str:

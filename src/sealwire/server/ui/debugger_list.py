@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from sealwire.clock import utc_now
+from sealwire.errors import NotFoundError
 from sealwire.products import PRODUCTS, wording
 from sealwire.server.access import Principal
 from sealwire.server.authoring.editing import Editor
@@ -228,7 +229,9 @@ async def view(
         may_write=may_make(principal),
         stops=tuple(stop_words(one.service, one.env) for one in stops),
         undo=await _undo(tenant, principal, query, now_ms=now_ms),
-        off=_off(fleet, [one for one in here if PRODUCT in one.facts.get("products", ())]),
+        off=None
+        if any(one.live for one in states.values())
+        else _off(fleet, [one for one in here if PRODUCT in one.facts.get("products", ())]),
         here=ask.href(),
         live_href=f"/live{ask.href()}",
         clear_href=Asked("", "", {"state": ask.state}).href(),
@@ -373,9 +376,12 @@ async def _undo(
     if did not in words or not probe_id:
         return None
     state, said, inverse = words[did]
-    found = [row for row in await tenant.probes.list(principal, state="all") if row.probe_id == probe_id]
-    if not found or found[0].state is not state or now_ms - found[0].config.updated_ms > UNDO_S * 1000:
+    try:
+        row = await tenant.probes.get(principal, probe_id)
+    except NotFoundError:
         return None
-    name = visible(found[0].config.name, 120) or place_words(found[0].probe)
+    if row.state is not state or now_ms - row.config.updated_ms > UNDO_S * 1000:
+        return None
+    name = visible(row.config.name, 120) or place_words(row.probe)
     href = f"{PATH}/probes/{probe_id}"
     return Undo(f"{name} {said}.", f"{href}/{inverse}", "Undo", href)
