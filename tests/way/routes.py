@@ -44,6 +44,8 @@ API: dict[str, str] = {
     "POST /api/admin/v1/debugger/expressions:evaluate": "r",
     "POST /api/admin/v1/debugger/expressions:format": "r",
     "POST /api/admin/v1/debugger/expressions:try": "r",
+    "GET /api/admin/v1/debugger/probes/{probe_id:str}/metrics": "r",
+    "GET /api/admin/v1/debugger/probes/{probe_id:str}/spans": "r",
     "GET /api/admin/v1/debugger/symbols/files": "r",
     "GET /api/admin/v1/debugger/symbols/functions": "r",
     "GET /api/admin/v1/debugger/symbols/lines": "r",

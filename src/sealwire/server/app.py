@@ -35,6 +35,7 @@ from sealwire.server.api import admin, fast_lane, openapi, problems, requests
 from sealwire.server.api.debugger_intake import DebuggerApi
 from sealwire.server.api.inventory import InventoryApi
 from sealwire.server.api.proxies import Proxies, behind
+from sealwire.server.api.probe_intake import ProbeDataApi
 from sealwire.server.api.remote_config import MachineApi, Receive, Scope, Send
 from sealwire.server.api.security_intake import SecurityApi
 from sealwire.server.control_plane import ControlPlane
@@ -87,7 +88,10 @@ def build(plane: ControlPlane) -> tuple[Any, MachineApi]:
     inventories = InventoryApi(plane.access, plane.tenants, machine.answers)
     security = SecurityApi(plane.access, plane.tenants, machine.answers)
     debugger = DebuggerApi(plane.access, plane.tenants, machine.answers)
-    routes = {**machine.routes, **inventories.routes, **security.routes, **debugger.routes}
+    probes = ProbeDataApi(plane.access, plane.tenants, machine.answers)
+    routes = {
+        **machine.routes, **inventories.routes, **security.routes, **debugger.routes, **probes.routes,
+    }  # fmt: skip
     of_people = requests.in_context(people, plane.trail.refusals)  # type: ignore[arg-type]
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:

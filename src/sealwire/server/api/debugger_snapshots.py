@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
-from datetime import UTC, datetime
 from typing import Annotated, Final, TypedDict
 
 import msgspec
@@ -216,8 +215,8 @@ async def list_snapshots(
         version=version,
         has_values=has_values,
         has_errors=has_errors,
-        since_ms=_moment("since", since) or 0,
-        until_ms=_moment("until", until),
+        since_ms=shapes.moment("since", since) or 0,
+        until_ms=shapes.moment("until", until),
         before=_place(before),
         limit=limit + 1,
     )
@@ -286,7 +285,11 @@ async def export_snapshots(
 ) -> Stream:
     """The newest 10,000 snapshots as JSON lines, with values where they may be seen; the trail tells."""
     chosen = written.Chosen(
-        _word(probe_id), _word(service), _word(env), _moment("since", since) or 0, _moment("until", until)
+        _word(probe_id),
+        _word(service),
+        _word(env),
+        shapes.moment("since", since) or 0,
+        shapes.moment("until", until),
     )
     lines = await written.export(plane.database, tenant, principal, chosen, now_ms=plane.now_ms())
     name = f"sealwire-snapshots-{tenant.organisation.org_id}-{plane.clock():%Y%m%d-%H%M%S}.jsonl"
@@ -398,19 +401,6 @@ def _instance(one: Instance, now_ms: int) -> ProbeInstance:
 
 def _word(text: str) -> str:
     return text[:MAX_TEXT].replace("\0", "")
-
-
-def _moment(name: str, text: str) -> int | None:
-    if not text:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment  # wherever this runs
-        return max(0, int(moment.timestamp() * 1000))
-    except (ValueError, OverflowError, OSError) as error:
-        raise InvalidChangeError(
-            "This is no time.", problems=(Problem(f"$.{name}", "a time such as 2026-11-22T12:00:00Z"),)
-        ) from error
 
 
 def _place(text: str) -> tuple[int, str] | None:

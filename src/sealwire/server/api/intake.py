@@ -24,6 +24,7 @@ log = structlog.get_logger()
 MAX_UNPACKED = 4  # bodies at once, of all organisations: each may be 25 MiB
 MAX_ARRIVING = 32  # bodies at once with one key, each of a few MiB
 ARRIVES_WITHIN_S = 20.0
+WRITTEN_WITHIN_S = 10.0
 CLOCKS_AGREE_S = 5.0  # or what is between them may as well be the way here
 
 
@@ -135,3 +136,15 @@ class Answer:
         all_headers = [*headers, (b"content-length", b"%d" % len(body))]
         await self._send_it({"type": "http.response.start", "status": status, "headers": all_headers})
         await self._send_it({"type": "http.response.body", "body": body})
+
+
+async def written(done: asyncio.Future[None]) -> None:
+    """Wait until something that was taken is in the database.
+
+    Raises:
+        UnavailableError: It is not, after ``WRITTEN_WITHIN_S``; it may be later.
+    """
+    try:
+        await asyncio.wait_for(asyncio.shield(done), WRITTEN_WITHIN_S)
+    except TimeoutError:
+        raise UnavailableError("This is not written yet; send it again.", retry_after_s=10) from None

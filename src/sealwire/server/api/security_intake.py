@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Mapping
 
 from sealwire.clock import utc_now
-from sealwire.errors import OversizeError, TooOftenError, UnavailableError
+from sealwire.errors import OversizeError, TooOftenError
 from sealwire.server.access import Access
-from sealwire.server.api.intake import Intake, ahead_s
+from sealwire.server.api.intake import Intake, ahead_s, written
 from sealwire.server.api.remote_config import Receive, Scope, Send, header
 from sealwire.server.fleet.inventory import Rate
 from sealwire.server.security import go_payload
@@ -28,7 +28,6 @@ STATS_PATH = "/api/v0.2/stats"
 MAX_STATS_BYTES = 8 * 1024 * 1024
 # Above this the loop would stand still for milliseconds.
 READ_IN_THREAD_BYTES = 16 * 1024
-WRITTEN_WITHIN_S = 10.0
 
 
 class SecurityApi:
@@ -63,7 +62,7 @@ class SecurityApi:
                 else:
                     batch = wire.decode(body, is_gzipped=encoding == "gzip")
             detection = self._intake.tenants[key.org_id].detection
-            await _written(detection.take(batch, key_id=key.key_id, ahead_s=ahead_s(scope)))
+            await written(detection.take(batch, key_id=key.key_id, ahead_s=ahead_s(scope)))
 
         await answer.after(take, 200, wire.ANSWER)
 
@@ -85,9 +84,11 @@ class SecurityApi:
             body = await self._intake.body(key, scope, receive, limit=go_payload.MAX_PACKED_BYTES)
             async with self._intake.unpacking:
                 payload = await asyncio.to_thread(read, body)
-            detection = self._intake.tenants[key.org_id].detection
-            await _written(
-                detection.take_spans(
+            tenant = self._intake.tenants[key.org_id]
+            if payload.probes:
+                tenant.probe_data.take_spans(payload.probes, host=payload.hostname)
+            await written(
+                tenant.detection.take_spans(
                     payload.spans,
                     host=payload.hostname,
                     watched=payload.watched,
@@ -114,10 +115,3 @@ class SecurityApi:
                     raise OversizeError(f"At most {MAX_STATS_BYTES} bytes are taken.")
 
         await answer.after(take, 202, wire.ANSWER)
-
-
-async def _written(done: asyncio.Future[None]) -> None:
-    try:
-        await asyncio.wait_for(asyncio.shield(done), WRITTEN_WITHIN_S)
-    except TimeoutError:
-        raise UnavailableError("This is not written yet; send it again.", retry_after_s=10) from None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypedDict
 
 import msgspec
 import orjson
 
 from sealwire.clock import written
-from sealwire.errors import Problem
+from sealwire.errors import InvalidChangeError, Problem
 from sealwire.server.fleet.explain import FileState
 from sealwire.server.fleet.uptake import NOBODY, Uptake
 from sealwire.server.store import rows
@@ -153,3 +154,21 @@ def file(state: FileState) -> File:
         "took_s": state.took_s,
         "provenance": dict(state.provenance),
     }
+
+
+def moment(name: str, text: str) -> int | None:
+    """Milliseconds of a time that a parameter gives as ISO 8601; one without a zone is UTC. None for none.
+
+    Raises:
+        InvalidChangeError: It is no time.
+    """
+    if not text:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found  # wherever this runs
+        return max(0, int(found.timestamp() * 1000))
+    except (ValueError, OverflowError, OSError) as error:
+        raise InvalidChangeError(
+            "This is no time.", problems=(Problem(f"$.{name}", "a time such as 2026-11-22T12:00:00Z"),)
+        ) from error

@@ -26,6 +26,7 @@ from sealwire.server.security.go_messages import (
     text,
 )
 from sealwire.wire.limits import check_count
+from sealwire.wire.probe_traces import MARKS
 from sealwire.wire.traces import MAX_TEXTS, MAX_TRACES, MAX_TRACES_BYTES
 
 MAX_WRITTEN_BYTES: Final = 8 * MAX_TRACES_BYTES  # of one upload; a large one is about 30 MB written out
@@ -77,7 +78,7 @@ class Indexed:
                 reader.chunks += 1
                 check_count("traces in an upload", reader.chunks, MAX_TRACES)
                 chunks.append(value)
-        is_wanted = self._names_the_engine()
+        is_wanted = self._says_something()
         said = {field: reader.words(self._place(number)) for field, number in names.items()}
         return Tracer(
             language=said[3],
@@ -180,13 +181,13 @@ class Indexed:
             raise OversizeError(f"At most {MAX_WRITTEN_BYTES} bytes are taken, written out.")
         return packed
 
-    def _names_the_engine(self) -> Callable[[Place], bool]:
-        """Whether a chunk has a tag of the engine: its number in the table, followed by a value."""
+    def _says_something(self) -> Callable[[Place], bool]:
+        """Whether a chunk has a tag of the engine or of a probe: its number in the table, then a value."""
         view = self._reader.view
         numbers = [
             number
             for number, (begin, end) in enumerate(self._texts)
-            if end - begin < 200 and _IS_ENGINES(view[begin:end])
+            if end - begin < 200 and _IS_WANTED(view[begin:end])
         ]
         if not numbers:
             return lambda _: False
@@ -199,7 +200,7 @@ class Indexed:
 _TEXTS: Final = {1: b"\xa7service", 2: b"\xa4name", 3: b"\xa8resource", 10: b"\xa4type"}
 _NUMBERS: Final = {5: b"\xa9parent_id", 7: b"\xa8duration", 8: b"\xa5error"}
 _FIXED: Final = {4: b"\xa7span_id", 6: b"\xa5start"}
-_IS_ENGINES: Final = re.compile(rb"(?:_dd\.)?appsec").match
+_IS_WANTED: Final = re.compile(rb"(?:_dd\.)?appsec|" + b"|".join(map(re.escape, MARKS))).match
 
 
 def _varint(value: int) -> bytes:

@@ -20,10 +20,12 @@ import msgspec
 from sealwire.errors import MalformedError, OversizeError
 from sealwire.server.security.go_indexed import Indexed, Tracer
 from sealwire.server.security.go_messages import Place, Reader, array, binary, double, pairs, signed, text
+from sealwire.wire import probe_traces
 from sealwire.wire.inventory import gunzip
 from sealwire.wire.limits import check_count, check_size
+from sealwire.wire.probe_batch import MAX_NAME_CHARS, ProbeSpan
 from sealwire.wire.security_batch import MAX_SPANS, Seen, VisitCount, Watched
-from sealwire.wire.traces import MAX_TRACES, MAX_TRACES_BYTES, Selection, select
+from sealwire.wire.traces import MAX_PROBE_SPANS, MAX_TRACES, MAX_TRACES_BYTES, Selection, select
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -35,6 +37,7 @@ MAX_PACKED_BYTES: Final = 8 * 1024 * 1024  # the Agent sends about 3 MB at most 
 MAX_PAYLOADS: Final = 1_000
 MAX_CHUNK_BYTES: Final = 16 * 1024 * 1024  # written out
 _AT_ONCE_BYTES: Final = 4 * 1024 * 1024
+_WORDS: Final = (b"appsec", *probe_traces.MARKS)
 _WINDOW_LOG: Final = 23  # 8 MiB, what every encoder keeps to unless told otherwise
 
 
@@ -42,9 +45,10 @@ _pack = msgspec.msgpack.encode
 
 
 class Payload(msgspec.Struct):
-    """What one upload says of security.
+    """What one upload says of security and of probes.
 
     Attributes:
+        probes: Spans that probes made or put tags on.
         unreadable: Chunks passed over for their shape.
         crowded: Spans, requests and senders beyond what is kept of one upload.
     """
@@ -56,6 +60,7 @@ class Payload(msgspec.Struct):
     watched: list[Watched]
     unreadable: int = 0
     crowded: int = 0
+    probes: list[ProbeSpan] = []
 
 
 def unpack(body: bytes, *, encoding: str) -> bytes:
@@ -140,8 +145,9 @@ def _read_tracer(reader: Reader, where: Place, found: Payload, now_ms: int) -> N
         elif field == 6:
             reader.chunks += 1
             check_count("traces in an upload", reader.chunks, MAX_TRACES)
-            # Spans that say nothing of security are not even looked at.
-            if b"appsec" in reader.raw(value):
+            # Spans that say nothing of security and of probes are not even looked at.
+            raw = reader.raw(value)
+            if any(word in raw for word in _WORDS):
                 chunks.append(value)
     tracer = Tracer(
         language=names[2],
@@ -189,6 +195,9 @@ def _add(selected: Selection, found: Payload, now_ms: int, tracer: Tracer) -> No
         engine = selected.engines.get(sender)
         waf, rules = ("", "") if engine is None else engine
         found.watched.append(Watched(*sender, waf, rules, count, now_ms))
+    for span in selected.probes[: MAX_PROBE_SPANS - len(found.probes)]:
+        span.lang = tracer.language[:MAX_NAME_CHARS]
+        found.probes.append(span)
     del found.visits[MAX_SPANS:]
     del found.watched[MAX_SPANS:]
 
