@@ -9,6 +9,7 @@ makes no sense or is too much, so that it spoils no other; depth, scopes, names 
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Final, NamedTuple
@@ -38,6 +39,7 @@ MAX_FILE_CHARS: Final = 1_000
 MAX_LINE: Final = 1_000_000
 
 _GZIP: Final = b"\x1f\x8b"
+_HALF_PAIR: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _CLASSES: Final = frozenset({"CLASS", "INTERFACE", "STRUCT", "ENUM", "TRAIT", "RECORD"})
 _FUNCTIONS: Final = frozenset({"FUNCTION", "METHOD", "CLOSURE", "LAMBDA"})
 
@@ -158,7 +160,11 @@ def read(event: Mapping[str, object], file: bytes, *, env: str = "", version: st
     check_size("attachment with symbols", len(file), MAX_FILE_BYTES)
     raw = gunzip(file, limit=MAX_DOCUMENT_BYTES) if file.startswith(_GZIP) else file
     try:
-        document = _document.decode(raw)
+        try:
+            document = _document.decode(raw)
+        except msgspec.DecodeError:
+            # Names of files need not be Unicode, and Python writes what is not as half a pair.
+            document = _document.decode(_HALF_PAIR.sub(rb"\\ufffd", raw))
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise MalformedError("The attachment holds no symbols.", detail=str(error)) from error
     said = {name: _said(event, name) for name in ("service", "version", "language", "uploadId", "runtimeId")}
@@ -181,7 +187,8 @@ def read(event: Mapping[str, object], file: bytes, *, env: str = "", version: st
         number = told if isinstance(told, int) and has_told else int.from_bytes(digest[:7])
     modules, skipped = _read_modules(document.scopes or [])
     key = hashlib.sha256("\0".join((*who, upload)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
-    return Batch(key, number, *(text[:MAX_NAME_CHARS] for text in who), modules=modules, skipped=skipped)
+    said_of = [text[:MAX_NAME_CHARS] for text in who]
+    return Batch(key, number, said_of[0], said_of[1], said_of[2], said_of[3], modules, skipped)
 
 
 def pack(modules: tuple[Module, ...]) -> bytes:
