@@ -124,7 +124,7 @@ class Tenant:
             organisation.org_id,
             vault=Vault(keyring, organisation.uuid),
             known=self.probes.known,
-            decorating=lambda service, env, tag: "",
+            decorating=self.probes.decorating,
             clock=lambda: clock().timestamp(),
         )
         self.probe_metrics, self.probe_spans = self.probe_data.metrics, self.probe_data.spans

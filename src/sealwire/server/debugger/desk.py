@@ -199,6 +199,17 @@ class ProbeDesk:
             return None
         return found._replace(state=ProbeState.EXPIRED) if found.state is ProbeState.ACTIVE else found
 
+    def decorating(self, service: str, env: str, tag: str) -> str:
+        """The probe that puts a tag on spans there, from memory; empty for none or several."""
+        found = [
+            one.probe_id
+            for one in self._known.values()
+            if one.service.casefold() == service.casefold()
+            and (not one.envs or env.casefold() in {each.casefold() for each in one.envs})
+            and any(each.name == tag for put_on in one.probe.decorations for each in put_on.tags)
+        ]
+        return found[0] if len(found) == 1 else ""
+
     def _learn(self, changed: Iterable[rows.ConfigRow]) -> None:
         """Take in configs that changed, whoever changed them (blocking)."""
         mine = [row for row in changed if row.product == PRODUCT]

@@ -35,6 +35,7 @@ RETAIN_MS: Final = 86_400_000
 NEWEST: Final = 100_000
 NEWEST_OF_EACH: Final = 5_000
 MAX_LISTED: Final = 200
+MAX_ASKED: Final = 50  # tags of a batch whose probe is looked for
 RATE_OVER_S: Final = 10
 MAX_DURATION_US: Final = 2**53 - 1
 _HOUR_MS: Final = 3_600_000
@@ -191,8 +192,9 @@ class ProbeSpans:
             ahead_ms: How far its clock is ahead of ours.
         """
         now_ms = self._now_ms()
+        asked: dict[tuple[str, str, str], str] = {}
         for span in spans:
-            for probe_id in self._probes_of(span):
+            for probe_id in self._probes_of(span, asked):
                 kept = _kept(span, probe_id, host, ahead_ms, now_ms)
                 self._pending.spans.append(kept)
                 self._count(probe_id, now_ms, kept=1)
@@ -203,11 +205,19 @@ class ProbeSpans:
             elif each.probe_id:
                 self.dropped["unknown"] += each.count
 
-    def _probes_of(self, span: probe_batch.ProbeSpan) -> Iterable[str]:
-        """Whose a span is, as far as they are known."""
+    def _probes_of(
+        self, span: probe_batch.ProbeSpan, asked: dict[tuple[str, str, str], str]
+    ) -> Iterable[str]:
+        """Whose a span is, as far as they are known; ``asked`` is what was looked for already."""
         if span.probe_id:
             return (span.probe_id,) if self._known(span.probe_id) is not None else ()
-        found = {self._decorating(span.service, span.env, tag) for tag in span.errors} - {""}
+        found: set[str] = set()
+        for tag in span.errors:
+            key = (span.service, span.env, tag)
+            if key not in asked and len(asked) < MAX_ASKED:
+                asked[key] = self._decorating(*key)
+            if probe_id := asked.get(key):
+                found.add(probe_id)
         for probe_id in found:
             self._count(probe_id, self._now_ms(), seen=1)
         if not found:
