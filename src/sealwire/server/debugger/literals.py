@@ -50,76 +50,22 @@ _BOOLEANS: Final = frozenset({"bool", "boolean", "Boolean"})
 _SETS: Final = frozenset({"set", "frozenset", "Set"})
 _RESULTS: Final = {"@return": "returned", "@exception": "raised"}
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
-_RESERVED: Final = frozenset(keyword.kwlist) | frozenset(
-    [
-        "abstract",
-        "arguments",
-        "await",
-        "boolean",
-        "break",
-        "byte",
-        "case",
-        "catch",
-        "char",
-        "class",
-        "const",
-        "continue",
-        "debugger",
-        "default",
-        "delete",
-        "do",
-        "double",
-        "else",
-        "enum",
-        "eval",
-        "export",
-        "extends",
-        "false",
-        "final",
-        "finally",
-        "float",
-        "for",
-        "function",
-        "goto",
-        "if",
-        "implements",
-        "import",
-        "in",
-        "instanceof",
-        "int",
-        "interface",
-        "let",
-        "long",
-        "native",
-        "new",
-        "null",
-        "package",
-        "private",
-        "protected",
-        "public",
-        "return",
-        "short",
-        "static",
-        "super",
-        "switch",
-        "synchronized",
-        "this",
-        "throw",
-        "throws",
-        "transient",
-        "true",
-        "try",
-        "typeof",
-        "undefined",
-        "var",
-        "void",
-        "volatile",
-        "while",
-        "with",
-        "yield",
-        "SimpleNamespace",
-    ]
-)
+
+
+# fmt: off
+_RESERVED: Final = {
+    Language.PYTHON: frozenset(keyword.kwlist) | {"SimpleNamespace"},
+    Language.JAVASCRIPT: frozenset(
+        {
+            "arguments", "await", "break", "case", "catch", "class", "const", "continue", "debugger",
+            "default", "delete", "do", "else", "enum", "eval", "export", "extends", "false", "finally", "for",
+            "function", "if", "implements", "import", "in", "instanceof", "interface", "let", "new", "null", "package",
+            "private", "protected", "public", "return", "static", "super", "switch", "this", "throw", "true",
+            "try", "typeof", "undefined", "var", "void", "while", "with", "yield",
+        }
+    ),
+}
+# fmt: on
 
 
 def copy(value: Value, language: Language) -> Copied:
@@ -141,8 +87,10 @@ def copy_all(named: Iterable[tuple[str, Value]], language: Language) -> Copied:
     used: set[str] = set()
     for number, (name, value) in enumerate(named):
         plain = _RESULTS.get(name, name)
-        is_plain = _PLAIN_NAME.fullmatch(plain) is not None and plain not in _RESERVED and plain not in used
+        is_plain = _PLAIN_NAME.fullmatch(plain) is not None and plain not in _RESERVED[language]
         variable = plain if is_plain else f"value_{number + 1}"
+        while variable in used:
+            variable += "_"
         used.add(variable)
         written = writer.written(value, name, 0)
         if language is Language.PYTHON:
@@ -223,8 +171,8 @@ class _Writer:
             text if is_encodable(text) else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         )
         said = json.dumps(whole, ensure_ascii=False)
-        # JavaScript of old ends a line there; </script> must not end a page that shows this.
-        return said.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+        # What is not seen, or turns what stands beside it, is written out; some end a line of JavaScript.
+        return said if said.isprintable() else "".join(map(_seen, said))
 
     def _number(self, kind: str, text: str) -> str:
         digits = text.removesuffix("n")
@@ -325,6 +273,10 @@ class _Writer:
         comma = "," if self._language is Language.PYTHON else ""
         lines = f",\n{indent}".join(inner)
         return f"{opens}\n{indent}{lines}{comma}\n{'    ' * level}{closes.lstrip(',')}"
+
+
+def _seen(character: str) -> str:
+    return character if character.isprintable() else json.dumps(character)[1:-1]
 
 
 def _computed(key: str) -> str:

@@ -20,6 +20,7 @@ from sealwire.server.debugger.tree import Place, Weight
 BUDGET: Final = 120
 PAGE: Final = 100
 OPEN_LEVELS: Final = 3  # that are unfolded by themselves, where there is room
+OPEN_PARTS: Final = 20  # of what has more nothing is unfolded by itself
 
 
 @dataclass(slots=True)
@@ -117,7 +118,7 @@ def _fill(forest: _Forest, branches: Sequence[Branch], budget: int) -> None:
         branch = waiting.popleft()
         if not branch.is_open and branch.total and branch.level <= OPEN_LEVELS:
             comes = min(branch.total, PAGE)
-            if branch.level == 1 or shown + comes <= budget:
+            if branch.level == 1 or (comes <= OPEN_PARTS and shown + comes <= budget):
                 forest.open(branch, 0)
                 shown += comes
         waiting.extend(branch.inner)

@@ -347,8 +347,8 @@ class _Screen:
             note=note,
             needs=""
             if may_see
-            else "Messages and values are not shown: they need the permission debugger_capture_variables. "
-            "In place of a message stands the template of its probe.",
+            else "They need the permission debugger_capture_variables. In place of a message stands the "
+            "template of its probe.",
             is_filtered=any(self._query.get(name) for name in filters),
             has_probes=bool(probes),
             newest_href=self._href() if is_later else None,

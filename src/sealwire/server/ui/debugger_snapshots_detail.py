@@ -50,8 +50,8 @@ MAX_PATH: Final = 20_000
 OFFERED: Final = 25  # to be compared with
 _WRITES: Final = ("debugger_write", "debugger_write_pre_prod")
 _NEEDED: Final = (
-    "Values of variables are not shown: they need the permission debugger_capture_variables for this service "
-    "and environment."
+    "They need the permission debugger_capture_variables for this service and environment. In place of the "
+    "message stands the template of the probe."
 )
 
 
@@ -269,7 +269,7 @@ async def _other(
     except NotFoundError:
         return "The snapshot it shall be compared with is no longer kept."
     if not discretion.may_see(principal, opened.kept):
-        return _NEEDED
+        return "Values of the other one are not yours to see."
     return opened.kept, opened.snapshot
 
 
@@ -321,7 +321,7 @@ def _page(
     if not isinstance(other, str) and may_see:
         compare = _compared(reading, kept, *other)
     elif note:
-        compare = CompareView(Link(""), Link(""), (), (), 0, 0, note)
+        compare = CompareView(Link(""), Link(""), (), (), (), 0, 0, note)
     has_captures = bool(snapshot.captures)
     return SnapshotPage(
         snapshot_id=kept.snapshot_id,

@@ -27,6 +27,7 @@ PATH: Final = "/debugger/snapshots"
 MAX_TEXT: Final = 20_000  # characters of one value, or of a literal, on a page
 MAX_LITERAL_VALUES: Final = 600  # of more the text is made when somebody asks for the file
 SHOWN_CHANGES: Final = 400
+SHOWN_UNKNOWN: Final = 100
 SHOWN_FOUND: Final = 100
 
 _GROUPS: Final[Mapping[str, str]] = {
@@ -188,6 +189,7 @@ class CompareView:
     """Two snapshots of a probe, the earlier one first.
 
     Attributes:
+        rows, unknown: Those that differ, and those of which one of them does not have enough to tell.
         counts: How many rows are added, removed, changed, not known.
         more: Rows that are not listed; -1 where nobody counted them.
     """
@@ -195,6 +197,7 @@ class CompareView:
     before: Link
     after: Link
     rows: tuple[ChangeRow, ...]
+    unknown: tuple[ChangeRow, ...]
     counts: tuple[tuple[Status, int], ...]
     same: int
     more: int
@@ -483,14 +486,17 @@ def compare_view(
     counts = dict.fromkeys(Difference, 0)
     for change in compared.changes:
         counts[change.difference] += 1
-    more = len(compared.changes) - SHOWN_CHANGES
+    rows = [each for each in compared.changes if each.difference is not Difference.UNKNOWN]
+    unknown = [each for each in compared.changes if each.difference is Difference.UNKNOWN]
+    more = max(0, len(rows) - SHOWN_CHANGES) + max(0, len(unknown) - SHOWN_UNKNOWN)
     return CompareView(
         before=before,
         after=after,
-        rows=tuple(_change_row(reading, change) for change in compared.changes[:SHOWN_CHANGES]),
+        rows=tuple(_change_row(reading, change) for change in rows[:SHOWN_CHANGES]),
+        unknown=tuple(_change_row(reading, change) for change in unknown[:SHOWN_UNKNOWN]),
         counts=tuple((_DIFFERENCES[difference], count) for difference, count in counts.items()),
         same=compared.same,
-        more=max(0, more) if compared.is_whole else -1,
+        more=more if compared.is_whole else -1,
         note=note,
     )
 
