@@ -200,8 +200,12 @@ def _page(
     )
 
 
-async def _choices(tenant: Tenant, service: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+async def _choices(
+    tenant: Tenant, principal: Principal, service: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Services and environments of the fleet; environments of the service, if it is known."""
+    if not principal.may("fleet_read"):
+        return (), ()
     fleet = await tenant.overview.glance()
     lines = [*fleet.clients, *fleet.services]
     services = {str(line.facts.get("service", "")) for line in lines}
@@ -242,7 +246,7 @@ class _Editing:
     async def answer(self) -> Response[str] | Redirect:
         """What the button that was pressed leads to."""
         form = await forms.read(self._request, max_bytes=MAX_FORM_BYTES)
-        draft, do = drafts.read(form), form.text("do")
+        draft, do = self._looking.kept(drafts.read(form)), form.text("do")
         match do:
             case "save":
                 return await self._save(draft)
@@ -266,7 +270,7 @@ class _Editing:
         """The form, with what is wrong where it is wrong."""
         row = self._row
         service, envs = self._looking.service_of(draft)
-        services, known_envs = await _choices(self._tenant, service)
+        services, known_envs = await _choices(self._tenant, self._principal, service)
         mistakes, wrong = _mistakes(problems)
         marks = shown.marks(drafts.tidied(draft) if problems else draft)
         summary = await self._tenant.symbols.summary(service, next(iter(envs), "")) if service else None
@@ -293,7 +297,13 @@ class _Editing:
             wrong={**{field: mark.message for field, mark in marks.items()}, **wrong},
             marks=marks,
             focus=focus or next(iter(wrong), ""),
-            stays=None if row is None else (row.service, ", ".join(row.envs) or "every environment"),
+            stays=None
+            if row is None
+            else (
+                row.service,
+                ", ".join(row.envs) or "every environment",
+                probe_words.LANGUAGES[row.probe.language],
+            ),
             clone_href="" if row is None else f"{PATH}/probes/{row.probe_id}/clone",
             notes=tuple(notes),
             services=services,
@@ -507,7 +517,7 @@ class _Cloning:
     async def form(self, draft: Draft, *, problems: Sequence[Problem] = ()) -> Response[str]:
         """Where it shall go, and who would get it."""
         row = self._row
-        services, envs = await _choices(self._tenant, draft.service)
+        services, envs = await _choices(self._tenant, self._principal, draft.service)
         mistakes, wrong = _mistakes(problems)
         look = await Looking(self._tenant, self._principal, self._plane, None).look(draft)
         query = {"from": row.probe_id, "service": draft.service, "env": draft.env}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 from urllib.parse import urlencode
 
@@ -167,6 +168,13 @@ class Looking:
         """Service and environments; a probe stays with those it has."""
         return (draft.service, draft.envs) if self._row is None else (self._row.service, self._row.envs)
 
+    def kept(self, draft: Draft) -> Draft:
+        """The draft with what a probe stays with, whatever was sent."""
+        row = self._row
+        if row is None:
+            return draft
+        return replace(draft, service=row.service, env=", ".join(row.envs), language=row.probe.language)
+
     def fields(self, draft: Draft, language: str) -> dict[str, object]:
         """What the desk takes."""
         service, envs = self.service_of(draft)
@@ -187,13 +195,13 @@ class Looking:
 
     async def look(self, draft: Draft) -> Look:
         """Everything that can be said of it as it stands."""
-        draft = drafts.tidied(draft)
+        draft = drafts.tidied(self.kept(draft))
         service, envs = self.service_of(draft)
         fleet = await self._tenant.overview.glance()
         here = clients_of(fleet.clients, service) if service else []
         spoken = languages_of(here, envs)
         language = draft.language or (spoken[0] if len(spoken) == 1 else "")
-        problems, notices = await self._checked(draft, language)
+        problems, is_permitted = await self._checked(draft, language)
         missing, wrong = _told_apart(draft, self._mistakes(draft, problems), spoken)
         try:
             probe = probes.parse(drafts.document_of(draft, language=language))
@@ -201,14 +209,15 @@ class Looking:
             probe = None
         targeting = None if self._row is None else Targeting.parse(self._row.config.targeting)
         who = audience(self._tenant, here, targeting, service, envs, language)
+        if not self._principal.may("fleet_read"):
+            who = replace(who, agents=(), more=0)
         return Look(
             language=language,
             language_words=_language_words(draft, language, spoken),
             mistakes=wrong,
             missing=missing,
             refusals=_once(probe_facts.refusals(probe)) if probe else _early_refusal(draft, language),
-            notices=notices,
-            not_yours=self._not_yours(draft, probe, service, envs),
+            not_yours=self._not_yours(draft, probe, service, envs, is_permitted=is_permitted),
             warnings=_once(probe_facts.warnings(probe)) if probe else (),
             audience=who,
             cost=probe_facts.cost(probe, processes=max(who.count, 1)).says if probe else (),
@@ -223,21 +232,21 @@ class Looking:
             found.setdefault(drafts.field_of(problem.path), problem.message)
         return [Mistake(message, field, label_of(field)) for field, message in found.items()]
 
-    async def _checked(self, draft: Draft, language: str) -> tuple[tuple[Problem, ...], tuple[str, ...]]:
-        """What the desk says: problems, and notices where there are none."""
+    async def _checked(self, draft: Draft, language: str) -> tuple[tuple[Problem, ...], bool]:
+        """What the desk says: problems, and whether it is theirs to save."""
         probe_id = self._row.probe_id if self._row else None
         try:
             checked = await self._tenant.probes.check(
                 self._principal, self.fields(draft, language), probe_id=probe_id, now=self._plane.clock()
             )
         except InvalidChangeError as error:
-            return error.problems, ()
-        except NotPermittedError:  # said by what is not theirs
-            return (), ()
-        return checked.problems, checked.notices
+            return error.problems, True
+        except NotPermittedError:
+            return (), False
+        return checked.problems, checked.permitted or bool(checked.problems)
 
     def _not_yours(
-        self, draft: Draft, probe: Probe | None, service: str, envs: tuple[str, ...]
+        self, draft: Draft, probe: Probe | None, service: str, envs: tuple[str, ...], *, is_permitted: bool
     ) -> tuple[str, ...]:
         """What of it their permissions do not reach."""
         found = []
@@ -250,6 +259,8 @@ class Looking:
                 f"{discretion.CAPTURE}, which you do not have here."
             )
         if self._principal.may_change(WRITE, services=services, envs=envs):
+            if not found and not is_permitted:
+                found.append("Your permissions do not reach this probe.")
             return tuple(found)
         production = {env.casefold() for env in self._tenant.organisation.production_envs}
         if not self._principal.may(WRITE) and not self._principal.may(WRITE_PRE_PROD):

@@ -110,7 +110,6 @@ class Look:
         language: That of the clients, or as chosen; empty if it cannot be told.
         mistakes: What is wrong with what was typed; ``missing``: the fields that are still empty.
         refusals: What the tracer of the language would not take.
-        notices: What keeps it from working though it can be saved.
         not_yours: What the person's permissions do not reach.
         cost: Sentences; empty while nobody can say.
         changes: Against the present version, in words; None for a new probe.
@@ -121,7 +120,6 @@ class Look:
     mistakes: tuple[Mistake, ...]
     missing: tuple[tuple[str, str], ...]
     refusals: tuple[str, ...]
-    notices: tuple[str, ...]
     not_yours: tuple[str, ...]
     warnings: tuple[str, ...]
     audience: Audience
@@ -144,7 +142,7 @@ class FormPage:
         path: Where it is sent; ``back``: where leaving leads.
         probe_id: Of the probe that is changed; empty for a new one.
         wrong: What is wrong with a field, by its id; ``marks``: where in its text.
-        stays: Service and environments of a probe that is changed; None for a new one.
+        stays: Service, environments and language of a probe that is changed; None for a new one.
         clone_href: Where it can be copied to another environment; empty for a new one.
         notes: Tone, words and more words.
         services, envs, files: To choose from; anything may be typed.
@@ -161,7 +159,7 @@ class FormPage:
     wrong: Mapping[str, str]
     marks: Mapping[str, Marked]
     focus: str
-    stays: tuple[str, str] | None
+    stays: tuple[str, str, str] | None
     clone_href: str
     notes: tuple[tuple[str, str, str], ...]
     services: tuple[str, ...]
