@@ -568,7 +568,7 @@ class Snapshots:
             over = count - self._max_snapshots
             if size > self._max_bytes:
                 over = max(over, min(DROP_AT_ONCE, 1 + count * (size - self._max_bytes) // size))
-            if over <= 0 or not await self._forget(most=min(over + SLACK, DROP_AT_ONCE)):
+            if over <= 0 or not await self._forget(most=min(over + min(SLACK, count // 50), DROP_AT_ONCE)):
                 return
 
     async def _forget(self, *, probe_id: str = "", before_ms: int | None = None, most: int) -> int:
