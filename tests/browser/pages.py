@@ -1,4 +1,7 @@
-"""Every page there is, by name. A page that is not here is not looked at by anybody."""
+"""Every page there is, by name. A page that is not here is not looked at by anybody.
+
+What stands in braces is the id of something that ``tests.support.probed`` made.
+"""
 
 from __future__ import annotations
 
@@ -74,6 +77,11 @@ PAGES: dict[str, str] = {
     "block-page": "/protect/block-page",
     "block-page-away": "/protect/block-page?type=redirect&status=302&location=/blocked&service=shop",
     "rule-sets": "/protect/rule-sets",
+    "probes": "/debugger",
+    "probe": "/debugger/probes/{log}",
+    "probe-metric": "/debugger/probes/{metric}?by=version",
+    "probe-tags": "/debugger/probes/{tags}",
+    "probes-stop": "/debugger/stop?service=till",
     "support": "/support",
     "support-python": "/support?language=python",
     "audit": "/audit",

@@ -10,6 +10,7 @@ import pytest
 
 from tests.browser.conftest import SCREENSHOTS, Visitor
 from tests.browser.pages import PAGES
+from tests.support import probed
 from tests.support.processes import REPOSITORY
 from tests.support.simulated_fleet import SimulatedFleet
 from tests.support.stack import ControlPlane
@@ -19,7 +20,9 @@ THEMES = ("light", "dark")
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 WIDTHS = {"wide": 1280, "narrow": 390}
 #: Pages whose tables end in what can be done about a row: nothing of it may be beyond the edge.
-WHOLE = frozenset({"protect", "denylist", "denylist-lapsed", "passlist", "custom-rules", "policies"})
+WHOLE = frozenset(
+    {"probes", "protect", "denylist", "denylist-lapsed", "passlist", "custom-rules", "policies"}
+)
 CUT_OFF = """() => [...document.querySelectorAll(".tablewrap")]
     .map(one => one.scrollWidth - one.clientWidth).filter(more => more > 0)"""
 
@@ -34,6 +37,8 @@ def watched(
         color_scheme=THEMES[0],
     )  # fmt: skip
     fleet.poll()
+    if not probed.SEEDED:
+        probed.seed(control_plane)
     yield request.param, visitor
     visitor.close()
 
@@ -47,7 +52,7 @@ def test_a_page_shows_without_a_complaint_or_a_serious_barrier(
     visitor.open()
     page = visitor.page
     try:
-        visitor.visit(PAGES[name])
+        visitor.visit(probed.address(PAGES[name]))
         if page.locator("live-status").count():
             page.wait_for_timeout(300)  # a first live event may come
         wrong = too_wide(page, name, width)
