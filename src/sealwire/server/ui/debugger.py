@@ -22,6 +22,8 @@ from sealwire.server.ui.render import macro, page
 
 Asked: TypeAlias = Request[Any, Any, Any]
 READ = {"permission": "debugger_read"}
+_MESSAGES = '<ol class="messages" id="messages" tabindex="0" aria-label="Messages">'
+_SPANS = '<ol class="messages spans" id="spans" tabindex="0" aria-label="Spans">'
 _DONE = {"pause": "paused", "resume": "resumed", "remove": "removed"}
 
 
@@ -100,10 +102,10 @@ async def live_probe(
         found: dict[str, str | Rows] = {name: part(view) for name, part in parts.items()}
         if view.is_log:
             rows = {one.dom_id: message(one) for one in view.messages}
-            found["messages"] = Rows('<ol class="messages" id="messages">', rows, "</ol>")
+            found["messages"] = Rows(_MESSAGES, rows, "</ol>")
         if view.has_spans:
             rows = {one.dom_id: span(one) for one in view.spans}
-            found["spans"] = Rows('<ol class="messages spans" id="spans">', rows, "</ol>")
+            found["spans"] = Rows(_SPANS, rows, "</ol>")
         return found
 
     return await viewers.stream(screen)

@@ -79,7 +79,7 @@ class Pulse:
     def rate(self) -> str:
         """How many each second, in words."""
         if not self.per_s:
-            return "–"
+            return "0" if self.last.iso else "–"
         return (
             f"{self.per_s:,.0f}"
             if self.per_s >= 100
