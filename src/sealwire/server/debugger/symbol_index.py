@@ -72,26 +72,29 @@ class Index:
 
     def __init__(self, modules: Iterable[Module], *, language: str) -> None:
         self.language = language
-        self.functions = 0
         self._packed: dict[str, list[bytes]] = {}  # by file
         files: list[tuple[str, FileHit]] = []
         functions: list[tuple[str, FunctionHit]] = []
         seen: set[tuple[str, str]] = set()
+        read = 0
         for module in modules:
             if (module.name, module.file) in seen:
                 continue
-            if self.functions + len(module.functions) > MAX_FUNCTIONS:
+            read += len(module.functions)
+            if read > MAX_FUNCTIONS:
                 break
             seen.add((module.name, module.file))
-            self.functions += len(module.functions)
             self._packed.setdefault(module.file, []).append(msgspec.msgpack.encode(module))
-            files.append((_key(module.file), FileHit(module.file, module.name, len(module.functions))))
+            before = len(functions)
             for function in module.functions:
                 if not function.is_nested and not function.name.startswith("<"):
                     type_, method = self._place(module, function)
                     hit = FunctionHit(type_, method, module.file, function.start_line, function.end_line)
                     functions.append((f"{type_}.{method}".lower(), hit))
+            hit_file = FileHit(module.file, module.name, len(functions) - before)
+            files.append((_key(module.file), hit_file))
         self.modules = len(seen)
+        self.functions = len(functions)
         files.sort()
         functions.sort()
         self._files = files
