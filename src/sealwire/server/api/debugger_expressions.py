@@ -35,9 +35,10 @@ from sealwire.server.debugger.workbench import Workbench
 
 READ: Final = {"permission": "debugger_read"}
 MAX_ENVS: Final = 50
+MAX_CHARS: Final = 10_000  # more than the longest message of a probe
 
 PlaceName = Literal["anywhere", "line", "entry", "exit"]
-Expression = Annotated[str, msgspec.Meta(max_length=40_000)]
+Expression = Annotated[str, msgspec.Meta(max_length=MAX_CHARS)]
 Word = Annotated[str, msgspec.Meta(max_length=1_000)]
 Language = Literal["", "python", "javascript", "java", "dotnet", "go"]
 
@@ -64,7 +65,7 @@ class ExpressionCursor(msgspec.Struct, forbid_unknown_fields=True, kw_only=True)
     """A text and a cursor in it; the more is said of the place, the more names are known."""
 
     text: Expression
-    cursor: Annotated[int, msgspec.Meta(ge=0, le=40_000)]
+    cursor: Annotated[int, msgspec.Meta(ge=0, le=MAX_CHARS)]
     is_template: bool = False
     place: PlaceName = "anywhere"
     service: Word = ""
@@ -256,7 +257,7 @@ async def complete_expression(
         workbench.Place(data.service, tuple(data.envs), where, moment, data.probe_id)
     )
     complete = completion.complete_template if data.is_template else completion.complete
-    found = complete(data.text, data.cursor, names=known, place=place)
+    found = await asyncio.to_thread(complete, data.text, data.cursor, names=known, place=place)
     return {
         "start": found.start,
         "end": found.end,

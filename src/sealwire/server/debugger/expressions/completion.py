@@ -203,7 +203,8 @@ def _lambdas(words: Sequence[Token], names: Sequence[Known]) -> list[Known | Non
                 last -= 1
             elif last >= 0 and words[last].text == "(":  # written as a method: list.any({…})
                 last -= 2 if words[last - 2].text != "." else 3
-            listed = _subject(words[: last + 1], names, stack)
+            first = max(0, last + 1 - 4 * _MAX_UNWOUND)  # as far back as it looks
+            listed = _subject(words[first : last + 1], names, stack)
             element = (
                 next((each for each in listed.members if each.kind == "element"), None) if listed else None
             )
