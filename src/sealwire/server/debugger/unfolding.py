@@ -113,15 +113,17 @@ def whole(capture: Capture) -> Value:
 def _fill(forest: _Forest, branches: Sequence[Branch], budget: int) -> None:
     """Unfold what is outermost first."""
     shown = sum(1 for _ in _shown(branches))
-    waiting = deque(branches)
+    waiting = deque((branch, True) for branch in branches)
     while waiting:
-        branch = waiting.popleft()
-        if not branch.is_open and branch.total and branch.level <= OPEN_LEVELS:
+        branch, may_open = waiting.popleft()
+        if may_open and not branch.is_open and branch.total and branch.level <= OPEN_LEVELS:
             comes = min(branch.total, PAGE)
             if branch.level == 1 or (comes <= OPEN_PARTS and shown + comes <= budget):
                 forest.open(branch, 0)
                 shown += comes
-        waiting.extend(branch.inner)
+        # Of a long list some would be unfolded and some not, for no reason that anybody sees.
+        inner_may = branch.level == 1 or branch.total <= OPEN_PARTS
+        waiting.extend((each, inner_may) for each in branch.inner)
 
 
 def _shown(branches: Sequence[Branch]) -> Iterator[Branch]:

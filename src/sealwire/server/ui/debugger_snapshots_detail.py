@@ -175,8 +175,8 @@ async def show_literal(
     """A value, all of a moment, or (in JSON) all of it as text for a test."""
     _, reading = await _read(tenant, principal, snapshot_id, {})
     wanted = request.query_params.get("language", Language.JSON.value)
-    if wanted not in set(Language) or not reading.snapshot.captures:
-        raise NotFoundError("There is no such text of this snapshot.")
+    if wanted not in set(Language) or not reading.snapshot.has_values:
+        raise NotFoundError("There is no such text of this snapshot, or it is not yours to see.")
     language, path = Language(wanted), request.query_params.get("path", "")
     text = await asyncio.to_thread(_literal, reading.snapshot, path, language)
     ending = {Language.PYTHON: "py", Language.JAVASCRIPT: "js", Language.JSON: "json"}[language]
