@@ -10,12 +10,19 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.support.clients import INSTRUMENTED, FlaskApp, line_of
+from tests.support.go_trace_agent import GoTraceAgent
 from tests.support.processes import wait_until
 from tests.support.stack import Agent, ControlPlane
 
 pytestmark = pytest.mark.interop
 
 PROGRAM = "probed_shop.py"
+
+
+@pytest.fixture
+def go_agent(control_plane: ControlPlane, tmp_path: Path) -> Iterator[GoTraceAgent]:
+    with GoTraceAgent(tmp_path / "go-agent", control_plane) as running:
+        yield running
 
 
 @pytest.fixture
@@ -75,3 +82,16 @@ def test_functions_lines_and_names_of_a_flask_application_are_known(
     sent = agent.status()["debugger"]
     assert sent["sent"]["symbols"] >= 2
     assert sent["dropped"] == {}
+
+
+def test_symbols_come_by_way_of_the_go_agent_as_well(
+    control_plane: ControlPlane, go_agent: GoTraceAgent, tmp_path: Path
+) -> None:
+    forced = {**INSTRUMENTED, "_DD_SYMBOL_DATABASE_FORCE_UPLOAD": "true"}  # there is no Remote Configuration
+    with FlaskApp(agent_url=go_agent.url, log_folder=tmp_path, program="probed_app.py", extra=forced) as app:
+        asked = "/debugger/symbols/functions?service=shop&env=prod&text=sell"
+        found = wait_until(
+            lambda: control_plane.api.get(asked)["functions"], "the symbols are there", program=app.program
+        )
+        assert [(each["type"], each["method"]) for each in found] == [("probed_shop", "sell")]
+    assert go_agent.complaints() == []

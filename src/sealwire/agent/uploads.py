@@ -289,6 +289,9 @@ class Uploads:
             headers["Content-Encoding"] = "gzip"
         headers["DD-REQUEST-ID"] = str(uuid.uuid4())
         headers["DD-EVP-ORIGIN"] = "agent-debugger"
+        if upload.kind == SYMBOLS:
+            headers["DD-EVP-ORIGIN"] = "agent-symdb"
+            headers["X-Datadog-Additional-Tags"] = _plain(upload.tags)
         headers["Via"] = f"trace-agent {WIRE_VERSION}"
         headers[NOW_HEADER] = str(int(utc_now().timestamp() * 1000))
         await target.plane.post_upload(

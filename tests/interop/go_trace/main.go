@@ -110,6 +110,11 @@ func main() {
 	settings.Hostname = *hostname
 	settings.Endpoints = []*config.Endpoint{{Host: *url, APIKey: *apiKey}}
 	settings.TelemetryConfig.Endpoints = nil
+	// As apm_config.debugger_dd_url and its like, and logs_enabled, would set them.
+	settings.DebuggerProxy = config.DebuggerProxyConfig{DDURL: *url + "/api/v2/logs"}
+	settings.DebuggerIntakeProxy = config.DebuggerProxyConfig{DDURL: *url + "/api/v2/debugger"}
+	settings.SymDBProxy = config.SymDBProxyConfig{DDURL: *url + "/api/v2/debugger"}
+	settings.DebuggerLogsEnabled = true
 	settings.StatsdEnabled = false
 	settings.ReceiverHost = "127.0.0.1"
 	settings.ReceiverPort = listener.Addr().(*net.TCPAddr).Port

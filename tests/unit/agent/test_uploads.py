@@ -428,6 +428,9 @@ def test_bodies_are_packed_unless_they_are() -> None:
 
     played(plane, play)
 
+    (of_symbols,) = (post for post in plane.taken if len(post.body) == 5000)
+    assert of_symbols.headers["DD-EVP-ORIGIN"] == "agent-symdb"
+    assert of_symbols.headers["X-Datadog-Additional-Tags"] == of_symbols.tags
     by_size = {len(post.body): post.headers.get("Content-Encoding") for post in plane.taken}
     assert by_size == {len(large): "gzip", 9000: "gzip", 5000: None, 5: None}
 

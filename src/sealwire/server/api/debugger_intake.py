@@ -64,8 +64,10 @@ class DebuggerApi:
 
 
 def _tags(scope: Scope) -> str:
+    """Of the query; the open-source Agent puts those of symbols into a header."""
     query = bytes(scope.get("query_string", b""))[:MAX_QUERY_BYTES].decode("ascii", "replace")
     try:
-        return ",".join(parse_qs(query, max_num_fields=20).get("ddtags", ()))
+        told = ",".join(parse_qs(query, max_num_fields=20).get("ddtags", ()))
     except ValueError:
-        return ""
+        told = ""
+    return told or header(scope, b"x-datadog-additional-tags")[:MAX_QUERY_BYTES]
