@@ -105,6 +105,29 @@ def test_a_config_for_its_service_arrives_byte_for_byte_changes_in_place_and_goe
     assert agent.complaints() == []
 
 
+def test_a_probe_arrives_with_a_word_before_its_id_and_changes(
+    control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    api = control_plane.api
+    probe = {
+        "type": "SPAN_PROBE", "language": "python", "tags": [],
+        "where": {"typeName": "shop.orders", "methodName": "sell"},
+    }  # fmt: skip
+    config = api.create("LIVE_DEBUGGING", probe, service="shop")
+    api.create("LIVE_DEBUGGING_SYMBOL_DB", {"upload_symbols": True}, service="shop")
+    products = ("LIVE_DEBUGGING", "LIVE_DEBUGGING_SYMBOL_DB")
+    with GoAgent(tmp_path / "go-agent", control_plane, products=products) as agent:
+        first = agent.wait_for(lambda seen: len(seen.files) == 2, "both files")
+        names = [path.split("/")[3] for path in first.files]
+        assert sorted(name.partition("_")[0] for name in names) == ["spanProbe", "symDb"]
+
+        api.change(config, {**probe, "tags": ["team:shop"]})
+        agent.wait_for(
+            lambda seen: (seen.payload("LIVE_DEBUGGING") or {}).get("version") == 2, "the next version"
+        )
+        assert agent.complaints() == []
+
+
 def test_a_file_it_once_had_and_dropped_comes_again(control_plane: ControlPlane, agent: GoAgent) -> None:
     api = control_plane.api
     config = api.create("ASM_DATA", denied("203.0.113.7"), service="shop")

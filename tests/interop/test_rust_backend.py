@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sealwire.products.live_debugging import probe_id
 from tests.support.rust_oracle import RustVerifier, Verdict
 from tests.support.stack import ControlPlane
 
@@ -90,6 +91,28 @@ def test_it_accepts_first_contact_a_change_and_a_retirement(direct: Direct) -> N
     direct.control_plane.api.retire(config)
     settled(verifier, "ASM_DATA")
     assert contents(verifier) == []
+
+
+def test_it_accepts_a_probe_its_next_version_and_the_order_for_symbols(direct: Direct) -> None:
+    """Their ids have a word in front, which the delegations must cover."""
+    api = direct.control_plane.api
+    probe = {
+        "type": "SPAN_PROBE", "language": "python", "tags": [],
+        "where": {"typeName": "shop.orders", "methodName": "sell"},
+    }  # fmt: skip
+    config = api.create("LIVE_DEBUGGING", probe, service="shop")
+    api.create("LIVE_DEBUGGING_SYMBOL_DB", {"upload_symbols": True}, service="shop")
+    verifier = direct.verifier()
+    products = ("LIVE_DEBUGGING", "LIVE_DEBUGGING_SYMBOL_DB")
+
+    settled(verifier, *products)
+    first = {"id": probe_id(config["id"]), "version": 1, **probe}
+    assert sorted(contents(verifier), key=len) == [{"upload_symbols": True}, first]
+
+    config = api.change(config, {**probe, "tags": ["team:shop"]})
+    settled(verifier, *products)
+    second = {**first, "tags": ["team:shop"], "version": 2}
+    assert sorted(contents(verifier), key=len) == [{"upload_symbols": True}, second]
 
 
 def test_it_accepts_empty_repositories_and_then_the_first_config(direct: Direct) -> None:

@@ -164,6 +164,7 @@ _THINGS: Mapping[str, tuple[str, str]] = {
     "link": ("Access Management", "user"),
     "organisation": ("Organization Management", "org_settings"),
     "password": ("Authentication", "user"),
+    "probe": ("Dynamic Instrumentation", "log_probe"),
     "recovery": ("Authentication", "user"),
     "role": ("Access Management", "role"),
     "role_binding": ("Access Management", "role"),
@@ -190,6 +191,7 @@ _PRODUCTS: Mapping[str, tuple[str, str]] = {
     "CWS_CUSTOM": ("Cloud Security Platform", "cws_agent_rule"),
     "CWS_DD": ("Cloud Security Platform", "cws_agent_rule"),
     "LIVE_DEBUGGING": ("Dynamic Instrumentation", "log_probe"),
+    "LIVE_DEBUGGING_SYMBOL_DB": ("Dynamic Instrumentation", "symbol_database"),
 }
 
 _DONE: Mapping[str, str] = {
