@@ -57,6 +57,13 @@ def render(plane: ControlPlane, machine: MachineApi) -> str:
         for reason, count in sorted(tenant.detection.agents_dropped().items()):
             label = "".join(each for each in reason if each.isalnum() or each in "_.-")
             lines.append(f'sealwire_security_dropped_by_agents{{org="{org_id}",reason="{label}"}} {count}')
+    lines += [
+        "# HELP sealwire_debugger What became of what tracers' debuggers sent, by what it is.",
+        "# TYPE sealwire_debugger gauge",
+    ]
+    for org_id, tenant in plane.tenants.items():
+        for name, count in tenant.arrivals.counters().items():
+            lines.append(f'sealwire_debugger{{org="{org_id}",what="{name}"}} {count}')
     usage = resource.getrusage(resource.RUSAGE_SELF)
     lines += [
         "# HELP process_cpu_seconds_total CPU used by this process.",

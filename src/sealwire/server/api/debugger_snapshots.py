@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
+from dataclasses import dataclass
 from typing import Annotated, Final, TypedDict
 
 import msgspec
@@ -32,7 +33,7 @@ from sealwire.server.debugger.written import SnapshotHead, WholeSnapshot
 READ: Final = {"permission": "debugger_read"}
 MAX_PAGE: Final = 200
 MAX_TEXT: Final = 200
-NDJSON: Final = "application/x-ndjson"
+JSON_LINES: Final = "application/jsonl"
 _ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.:-]{0,63}")
 _PLACE: Final = re.compile(r"([0-9]{1,15})\.([0-9A-Za-z][0-9A-Za-z_.:-]{0,63})")
 
@@ -262,6 +263,7 @@ async def search_snapshots(
     return {"snapshots": [hit(each) for each in found.hits], "scanned": found.scanned, "is_all": found.is_all}
 
 
+@dataclass
 class _Exporting(Operation):
     """The answer of an export is a file."""
 
@@ -269,7 +271,7 @@ class _Exporting(Operation):
         answer = (self.responses or {}).get("200")
         if isinstance(answer, OpenAPIResponse):
             answer.description = "Snapshots, newest first."
-            answer.content = {NDJSON: OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))}
+            answer.content = {JSON_LINES: OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))}
 
 
 @get("/debugger/snapshots/export", opt={"permission": discretion.EXPORT}, operation_class=_Exporting)
@@ -295,7 +297,7 @@ async def export_snapshots(
     name = f"sealwire-snapshots-{tenant.organisation.org_id}-{plane.clock():%Y%m%d-%H%M%S}.jsonl"
     return Stream(
         lines,
-        media_type=NDJSON,
+        media_type=f"{JSON_LINES}; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
     )
 
