@@ -13,9 +13,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,7 @@ PROXY_PATH: Final = "/dogstatsd/v2/proxy"
 MAX_DATAGRAM_BYTES: Final = 65_536
 MAX_UPLOAD_BYTES: Final = 1024 * 1024  # over HTTP
 RECEIVE_BYTES: Final = 4 * 1024 * 1024  # asked of the system, which may give less
+MAX_HELD: Final = 4_096  # datagrams of the Unix socket
 AT_ONCE: Final = 128  # datagrams, then whoever else has something to do
 SHARE, BURST_S = 0.5, 1.0
 SOCKET_MODE: Final = 0o722  # other users write to it
@@ -75,6 +77,7 @@ class DogStatsd:
         self._sockets: list[socket.socket] = []
         self._forward: socket.socket | None = None
         self._path: Path | None = None
+        self._reader: _Reader | None = None
         self._room = memoryview(bytearray(MAX_DATAGRAM_BYTES))
 
     @property
@@ -105,7 +108,10 @@ class DogStatsd:
         """Let the sockets go."""
         loop = asyncio.get_running_loop()
         for each in self._sockets:
-            loop.remove_reader(each)
+            if each.family != socket.AF_UNIX:
+                loop.remove_reader(each)
+            elif self._reader is not None:
+                self._reader.stop()
             each.close()
         self._sockets.clear()
         if self._forward is not None:
@@ -154,8 +160,11 @@ class DogStatsd:
                 one.setsockopt(
                     socket.SOL_SOCKET, socket.SO_RCVBUF, self._ports.receive_bytes or RECEIVE_BYTES
                 )
-            one.setblocking(False)
-            asyncio.get_running_loop().add_reader(one, self._readable, one)
+            if one.family == socket.AF_UNIX:
+                self._reader = _Reader(one, self._arrived, self._dropped)
+            else:
+                one.setblocking(False)
+                asyncio.get_running_loop().add_reader(one, self._readable, one)
         except OSError as error:
             if is_named:
                 self._note(f"{where} cannot be listened on: {_reason(error)}")
@@ -212,6 +221,16 @@ class DogStatsd:
                 feed(room[:size].tobytes())
         self._budget.spend(self._cpu_s() - began_s)
 
+    def _arrived(self, datagrams: Sequence[bytes]) -> None:
+        """What came over the Unix socket."""
+        began_s = self._cpu_s()
+        if not self._budget.has_some(self._monotonic()):
+            self._dropped["dogstatsd_too_busy"] += len(datagrams)
+            return
+        for datagram in datagrams:
+            self._feed(datagram)
+        self._budget.spend(self._cpu_s() - began_s)
+
     def _pass_on(self, datagram: bytes) -> None:
         if self._forward is None:
             return
@@ -221,6 +240,59 @@ class DogStatsd:
             self._dropped["dogstatsd_forward"] += 1
         else:
             self.forwarded += 1
+
+
+class _Reader:
+    """Reads a Unix socket in a thread of its own: the system holds ten datagrams, and who sends one more, as
+    tracers do without waiting, loses it.
+
+    Args:
+        one: Bound.
+        arrived: Given what came, on the loop.
+        dropped: Where what finds no room is counted.
+    """
+
+    def __init__(
+        self, one: socket.socket, arrived: Callable[[Sequence[bytes]], None], dropped: Counter[str]
+    ) -> None:
+        self._socket = one
+        self._arrived = arrived
+        self._dropped = dropped
+        self._loop = asyncio.get_running_loop()
+        self._held: deque[bytes] = deque()
+        self._is_called = self._is_stopping = False
+        self._thread = threading.Thread(target=self._run, name="dogstatsd", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._is_stopping = True
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RD)
+        self._thread.join(1.0)
+
+    def _run(self) -> None:
+        room = memoryview(bytearray(MAX_DATAGRAM_BYTES))
+        with suppress(OSError, RuntimeError):  # the socket or the loop is closed
+            while not self._is_stopping:
+                size = self._socket.recv_into(room)
+                if not size:  # one without anything, or the end
+                    continue
+                if len(self._held) >= MAX_HELD:
+                    self._dropped["dogstatsd_too_busy"] += 1
+                    continue
+                self._held.append(room[:size].tobytes())
+                if not self._is_called:
+                    self._is_called = True
+                    self._loop.call_soon_threadsafe(self._pass_over)
+
+    def _pass_over(self) -> None:
+        self._is_called = False
+        held = self._held
+        self._arrived([held.popleft() for _ in range(min(len(held), AT_ONCE))])
+        if held and not self._is_called:
+            self._is_called = True
+            self._loop.call_soon(self._pass_over)
 
 
 class _Lines:
