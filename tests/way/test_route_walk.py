@@ -34,6 +34,7 @@ LADDER = {"r": ("read_only", "standard", "admin"), "s": ("standard", "admin"), "
 RULE = {
     "queries": [{"name": "a", "query": "*"}], "cases": [{"status": "low", "condition": "a > 1000"}],
 }  # fmt: skip
+PROBE = {"kind": "log", "language": "python", "where": {"file": "a.py", "line": 1}, "template": "at"}
 MARK = "walk-mark"  # in every name of the first organisation: what of it another one must never see
 
 
@@ -124,6 +125,8 @@ async def furnish(it: Console) -> dict[str, str]:
     user = await it.post("/users", {"email": f"{MARK}@example.org", "name": MARK, "roles": [role_given]})
     there = await it.get(f"/users/{user['id']}")
     rule = await it.post("/security/rules", {"document": {**RULE, "name": MARK}})
+    probe = await it.post("/debugger/probes", {"name": MARK, "service": MARK, "document": PROBE})
+    stop = await it.post("/debugger/stops", {"service": f"{MARK}-stopped", "reason": MARK})
     (signal, *_) = signals_of(scan(time.time(), requests=20))
     signal.title = MARK
     with it.plane.database.write() as c:
@@ -138,6 +141,8 @@ async def furnish(it: Console) -> dict[str, str]:
     return {
         "config_id": config["id"],
         "rule_id": rule["id"],
+        "probe_id": probe["id"],
+        "stop_id": stop["stop_id"],
         "signal_id": signal.id,
         "key_id": key["id"],
         "webhook_id": webhook["id"],
