@@ -13,12 +13,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.browser.conftest import SCREENSHOTS, Visitor
+from tests.support import visitors
 from tests.support.clients import INSTRUMENTED, App, ExpressApp, FlaskApp, line_of
 from tests.support.processes import wait_until
 from tests.support.stack import Agent, ControlPlane
@@ -339,3 +341,99 @@ def test_a_javascript_service_and_what_its_tracer_cannot_do(scene: Scene, tmp_pa
         page.locator("#instances .means", has_text="This tracer does not take this kind of probe").wait_for()
         scene.picture("the-tracers-own-error")
     scene.tell()
+
+
+def signed_in(chromium: Any, plane: ControlPlane, email: str, role: str) -> Visitor:
+    """Somebody who was invited with a role, at a browser of their own."""
+    somebody = visitors.Visitor(plane)
+    somebody.join(visitors.invite(plane, email, role))
+    visitor = Visitor(chromium, plane, extra_http_headers={})
+    cookie = {"name": "__Host-sealwire_session", "value": somebody.cookie("session"), "secure": True}
+    visitor.context.add_cookies([{**cookie, "url": plane.url}])
+    visitor.page.set_default_timeout(SOON_MS)
+    return visitor
+
+
+def test_who_may_not_set_probes_does_not_and_all_of_them_go_at_once(
+    scene: Scene, chromium: Any, tmp_path: Path
+) -> None:
+    """Two processes of a service, one in production; permissions, the kill switch and the end of a probe."""
+    page, api = scene.page, scene.plane.api
+    line = line_of("probed_shop.py", SELL)
+    with (
+        flask(scene, tmp_path) as prod,
+        flask(scene, tmp_path, DD_ENV="staging") as staging,
+        Work(prod),
+        Work(staging),
+    ):
+        for env in ("prod", "staging"):
+            wait_until(
+                lambda env=env: (
+                    any(it["env"] == env and "LIVE_DEBUGGING" in it["products"] for it in api.clients())
+                    or None
+                ),
+                f"the service in {env} asks for probes",
+            )
+        secret = scene.make(
+            "shop", **AT_LINE, line=line, kind="log", template="sold {note}", captures="everything"
+        )
+        scene.wait_for("a message", "#messages li", text=re.compile("sold 'sold [13] of wax'"))
+
+        # Standard: outside production only, and no values.
+        person = signed_in(chromium, scene.plane, "stan@example.org", "standard")
+        admin, scene.visitor = scene.visitor, person
+        scene.fill("shop", **AT_LINE, line=line, kind="log", template="plain")
+        scene.page.locator("#look", has_text=re.compile("outside production|debugger_write")).wait_for()
+        scene.picture("not-in-production")
+        scene.page.get_by_role("button", name="Save", exact=True).click()
+        scene.page.locator("#problems", has_text="debugger_write").wait_for()
+        scene.page.locator("#in-env").fill("staging")
+        scene.page.locator("#look", has_text="1 instance would get it now").wait_for()
+        scene.save()
+        scene.wait_for("outside production", "#messages li", text="plain")
+        scene.visitor.visit(f"/debugger/probes/{secret}")
+        scene.page.locator("#messages li", has_text="sold {note}").first.wait_for()
+        assert "of wax" not in scene.page.content()
+        scene.page.locator("#messages li a.text").first.click()
+        scene.page.wait_for_url(re.compile("/debugger/snapshots/"))
+        scene.page.get_by_text("debugger_capture_variables").first.wait_for()
+        assert "of wax" not in scene.page.content()
+        scene.picture("values-are-not-shown")
+        found = person.all_complaints()
+        person.close()
+        assert found == []
+        scene.visitor = admin
+
+        # All probes of the service go at once, and none comes in before that is lifted.
+        scene.visitor.visit("/debugger/stop?service=shop")
+        page.locator("#field-reason").fill("the shop is slow")
+        scene.picture("stop")
+        page.get_by_role("button", name="Stop service shop").click()
+        page.get_by_text("Stopped service shop: 2 probes").wait_for()
+        wait_until(lambda: not any(it["configs"] for it in api.clients()) or None, "no program has a probe")
+        counted = api.get(f"/debugger/probes/{secret}/statuses")["snapshots"]["kept"]
+        scene.fill("shop", **AT_LINE, line=line, kind="log", template="again")
+        page.locator("#look", has_text="the shop is slow").wait_for()
+        assert api.get(f"/debugger/probes/{secret}/statuses")["snapshots"]["kept"] <= counted + 1
+        scene.visitor.visit("/debugger/stop")
+        page.get_by_role("button", name=re.compile("Lift, and resume")).click()
+        page.get_by_text("2 probes active again").wait_for()
+        wait_until(
+            lambda: api.get(f"/debugger/probes/{secret}/statuses")["snapshots"]["kept"] > counted + 1 or None,
+            "it goes on",
+        )
+
+        # And one ends by itself, whatever becomes of the control plane.
+        row = api.get(f"/debugger/probes/{secret}")
+        config = api.get(f"/configs/{row['config_id']}")
+        ends = datetime.now(UTC) + timedelta(seconds=3)
+        api.put(
+            f"/configs/{config['id']}",
+            {"expected_revision": config["revision"], "expires_at": ends.isoformat()},
+        )
+        scene.visitor.visit(f"/debugger/probes/{secret}")
+        page.locator("#standing", has_text="Expired").wait_for()
+        wait_until(
+            lambda: not any(it["configs"] for it in api.clients() if it["env"] == "prod") or None,
+            "it is out of the program",
+        )
