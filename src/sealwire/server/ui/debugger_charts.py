@@ -328,7 +328,9 @@ def _caption(kind: MetricKind, found: Sequence[tuple[str, Sequence[Point]]], ste
     most = max(one.max for one in buckets)
     least = min(one.min for one in buckets)
     said = f"{wording.counted(values, 'value')}{sets}, from {number_words(least)} to {number_words(most)}"
-    if kind is not MetricKind.GAUGE and len(found) == 1:
+    if len(found) > 1:
+        said += f"; drawn is the {'mean' if kind is MetricKind.GAUGE else 'p95'} of each"
+    elif kind is not MetricKind.GAUGE:
         newest = buckets[-1]
         said += f"; lately half up to {number_words(newest.p50)}, 95 % up to {number_words(newest.p95)}"
     return f"{said}. Each point is {each}."

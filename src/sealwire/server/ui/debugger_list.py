@@ -205,7 +205,7 @@ async def view(
         text=ask.kept.get("q", ""),
     )
     live = found if ask.href() == PATH else await tenant.probes.list(principal)
-    states = {row.probe_id: tenant.statuses.summary(row.probe_id, row.version) for row in (*live, *found)}
+    states = tenant.statuses.all_summaries({row.probe_id: row.version for row in (*live, *found)})
     stops = await tenant.probes.stops(principal)
     here = list(tenant.uptakes.here(fleet))
     rows = tuple(_row(tenant, row, states[row.probe_id], principal) for row in found[:MAX_ROWS])
