@@ -9,6 +9,7 @@ from tests.support.attacks import SEEDED as SEEDED_TRACE
 from tests.support.attacks import SEEDED_HOSTILE, trace_id
 from tests.support.signals import SEEDED
 from tests.support.simulated_fleet import FAILING, FAILING_AGENT
+from tests.support.snapshots import LATER, LINE, METHOD, NASTY, NODE, THROWN, WIDE
 
 PAGES: dict[str, str] = {
     "home": "/",
@@ -81,7 +82,23 @@ PAGES: dict[str, str] = {
     "probe": "/debugger/probes/{log}",
     "probe-metric": "/debugger/probes/{metric}?by=version",
     "probe-tags": "/debugger/probes/{tags}",
+    "snapshots": "/debugger/snapshots?service=till",
+    "snapshots-found": "/debugger/snapshots?probe={log}&q=user",
+    "snapshots-nothing": "/debugger/snapshots?service=nobody",
+    "snapshot": f"/debugger/snapshots/{LINE}?show=13/order.owner",
+    "snapshot-compared": f"/debugger/snapshots/{LATER}?compare={LINE}",
+    "snapshot-method": f"/debugger/snapshots/{METHOD}",
+    "snapshot-node": f"/debugger/snapshots/{NODE}?flag=depth",
+    "snapshot-thrown": f"/debugger/snapshots/{THROWN}",
+    "snapshot-hostile": f"/debugger/snapshots/{NASTY}?q=long",
+    "snapshot-wide": f"/debugger/snapshots/{WIDE}?show=13/group_3",
+    "probe-services": "/debugger/services",
+    "probe-settings": "/debugger/settings",
     "probes-stop": "/debugger/stop?service=till",
+    "probe-new": "/debugger/new",
+    "probe-new-wrong": "/debugger/new?service=storefront&file=app.js:3&kind=metric&when=a+%3E%3E+1",
+    "probe-edit": "/debugger/probes/{log}/edit?when=user+==+%22user-3%22",
+    "probe-clone": "/debugger/probes/{log}/clone?env=staging",
     "support": "/support",
     "support-python": "/support?language=python",
     "audit": "/audit",
