@@ -254,7 +254,7 @@ def node(reading: Reading, branch: Branch, chosen: Branch | None = None) -> Node
     label = ", ".join(part for part in (name, shown[:100], kind_of, *words) if part)
     return NodeView(
         key=branch.key,
-        path=path,
+        path=visible(path, 1_000),
         href=reading.href(path, key=branch.key),
         name=name,
         kind=kind,

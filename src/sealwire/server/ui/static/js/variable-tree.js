@@ -94,11 +94,16 @@ class VariableTree extends HTMLElement {
     return true;
   }
 
+  // The path of a row, as its link has it.
+  path(item) {
+    return new URL(item.querySelector("a").href).searchParams.get("show") ?? "";
+  }
+
   async toggle(item) {
     const isOpen = item.getAttribute("aria-expanded") === "true";
     let group = item.querySelector(":scope > [role=group]");
     if (!isOpen && !group) {
-      const rows = await this.rows(item.dataset.path, "");
+      const rows = await this.rows(this.path(item), "");
       if (rows === null || item.querySelector(":scope > [role=group]")) return;
       group = document.createElement("ul");
       group.setAttribute("role", "group");
@@ -132,7 +137,7 @@ class VariableTree extends HTMLElement {
   }
 
   async choose(item) {
-    const path = item.dataset.path;
+    const path = this.path(item);
     for (const other of this.tree.querySelectorAll("[aria-selected=true]")) other.setAttribute("aria-selected", "false");
     item.setAttribute("aria-selected", "true");
     const asked = (this.asked = Symbol("asked"));
