@@ -10,7 +10,7 @@ import pytest
 
 from tests.browser.conftest import SCREENSHOTS, Visitor
 from tests.browser.pages import PAGES
-from tests.support import probed
+from tests.support import probed, snapshots
 from tests.support.processes import REPOSITORY
 from tests.support.simulated_fleet import SimulatedFleet
 from tests.support.stack import ControlPlane
@@ -39,6 +39,7 @@ def watched(
     fleet.poll()
     if not probed.SEEDED:
         probed.seed(control_plane)
+        snapshots.send(control_plane, snapshots.probe(control_plane))
     yield request.param, visitor
     visitor.close()
 
