@@ -52,6 +52,7 @@ _KIND_OF: Final = {
     "/debugger/v1/input": LOGS,
     "/symdb/v1/input": SYMBOLS,
 }
+_BUSY: Final = frozenset({429, 503})
 _DESTINATION_OF: Final = {STATUSES: "debugger", SNAPSHOTS: "debugger", LOGS: "logs", SYMBOLS: "symbols"}
 # What goes first where there is no room for all.
 _DROPPED_FIRST: Final = (LOGS, SNAPSHOTS, SYMBOLS, STATUSES)
@@ -125,12 +126,14 @@ class Uploads:
         self._monotonic = monotonic
         self._backoff = Backoff() if backoff is None else backoff
         self._unknown = Backoff(self._backoff.random)
+        self._of_symbols = Backoff(self._backoff.random)
         self._queues: dict[str, deque[Upload]] = {kind: deque() for kind in _DROPPED_FIRST}
         self._reading_bytes = 0
         self._queued_bytes = 0
         self._sending: dict[asyncio.Task[None], Upload] = {}
         self._number = 0
         self._not_before_s = 0.0
+        self._symbols_not_before_s = 0.0
         self._unwanted_until_s: dict[str, float] = {}
         self._stumbles: Counter[int] = Counter()
         self._stirred = asyncio.Event()
@@ -224,10 +227,14 @@ class Uploads:
             while True:
                 self._stirred.clear()
                 pause_s = self._not_before_s - self._monotonic()
-                if pause_s <= 0:
+                wait_s = pause_s if pause_s > 0 else None
+                if wait_s is None:
                     self._send_what_may_go()
+                    if self._queues[SYMBOLS]:
+                        until_s = self._symbols_not_before_s - self._monotonic()
+                        wait_s = until_s if until_s > 0 else None
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(pause_s if pause_s > 0 else None):
+                    async with asyncio.timeout(wait_s):
                         await self._stirred.wait()
                     if pause_s > 0:  # news do not end a pause
                         await asyncio.sleep(max(0.0, self._not_before_s - self._monotonic()))
@@ -246,7 +253,9 @@ class Uploads:
         """The oldest status unless one is on its way, as not all of them carry a time; else the oldest."""
         queue: deque[Upload] | None = self._queues[STATUSES]
         if not queue or any(each.kind == STATUSES for each in self._sending.values()):
-            others = [self._queues[kind] for kind in _DROPPED_FIRST[:-1] if self._queues[kind]]
+            others = [self._queues[kind] for kind in (LOGS, SNAPSHOTS) if self._queues[kind]]
+            if self._queues[SYMBOLS] and self._monotonic() >= self._symbols_not_before_s:
+                others.append(self._queues[SYMBOLS])
             queue = min(others, key=lambda each: each[0].number, default=None)
         if not queue:
             return None
@@ -272,6 +281,8 @@ class Uploads:
         else:
             self._backoff.success()
             self._unknown.success()
+            if upload.kind == SYMBOLS:
+                self._of_symbols.success()
             self._stumbles.pop(upload.number, None)
             self.last_taken, self.last_error = time.time(), ""
             self.sent[upload.kind] += 1
@@ -311,6 +322,12 @@ class Uploads:
             self._leave_alone(upload)
             return
         self._put_back(upload)
+        if upload.kind == SYMBOLS and status in _BUSY:
+            # A fleet that starts has symbols for hours; nothing else shall wait for that.
+            self._symbols_not_before_s = self._monotonic() + self._of_symbols.after_failure_s(
+                start_s=RETRY_START_S, cap_s=RETRY_CAP_S, at_least_s=max(RETRY_START_S, retry_after_s)
+            )
+            return
         is_refused = isinstance(error, ApiError) and (error.trouble is Trouble.UNAUTHORIZED or status == 403)
         self._not_before_s = self._monotonic() + self._backoff.after_failure_s(
             start_s=RETRY_START_S,
@@ -351,9 +368,11 @@ class Uploads:
     async def _last_words(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
-                while self._sending or (self.waiting and not self._backoff.failures):
+                while True:
                     if not self._backoff.failures:
                         self._send_what_may_go()
+                    if not self._sending:
+                        break
                     await asyncio.wait(list(self._sending), return_when=asyncio.FIRST_COMPLETED)
         for task in list(self._sending):
             task.cancel()

@@ -273,6 +273,39 @@ def test_a_pause_that_is_asked_for_is_kept_whatever_arrives() -> None:
     assert uploads.dropped == {(SNAPSHOTS, "stopped"): 1, (STATUSES, "stopped"): 20}
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_symbols_that_must_wait_keep_nothing_else_waiting(status: int) -> None:
+    plane, clock = Plane(), Clock()
+    plane.fault = lambda post: says(status, retry_after_s=30.0) if post.body == b"symbols" else None
+
+    async def play(uploads: Uploads) -> None:
+        put(uploads, SYMBOLS, b"symbols")
+        await until(lambda: uploads.failures == 1)
+        for number in range(5):
+            put(uploads, SNAPSHOTS, b"%d" % number)
+            put(uploads, STATUSES, b"status %d" % number)
+        await until(lambda: len(plane.taken) == 10)
+        assert (uploads.failures, uploads.waiting) == (1, 1)
+        plane.fault = lambda _: None
+        clock.ahead_s = 31.0
+        put(uploads, STATUSES, b"last")
+        await until(lambda: b"symbols" in plane.bodies)
+
+    assert played(plane, play, clock=clock).dropped == {}
+
+
+def test_symbols_that_waited_are_sent_though_nothing_else_comes() -> None:
+    plane = Plane()
+    faults = iter([says(503), says(503)])
+    plane.fault = lambda _: next(faults, None)
+
+    async def play(uploads: Uploads) -> None:
+        put(uploads, SYMBOLS, b"symbols")
+        await until(lambda: plane.bodies == [b"symbols"])
+
+    played(plane, play)
+
+
 @pytest.mark.parametrize("status", [400, 411, 413, 415, 422])
 def test_what_is_refused_is_dropped_and_the_rest_goes_on(status: int) -> None:
     plane = Plane(fault=lambda post: says(status) if post.body == b"bad" else None)

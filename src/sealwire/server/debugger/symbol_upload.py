@@ -191,6 +191,15 @@ def read(event: Mapping[str, object], file: bytes, *, env: str = "", version: st
     return Batch(key, number, said_of[0], said_of[1], said_of[2], said_of[3], modules, skipped)
 
 
+def announced(event: Mapping[str, object]) -> tuple[str, str, str]:
+    """Service, version and upload, as the announcement alone has them; what it has not is empty."""
+    return (
+        _said(event, "service"),
+        _said(event, "version"),
+        _said(event, "uploadId") or _said(event, "runtimeId"),
+    )
+
+
 def pack(modules: tuple[Module, ...]) -> bytes:
     """Modules as they are kept."""
     return zstd.compress(msgspec.msgpack.encode(modules), 3)

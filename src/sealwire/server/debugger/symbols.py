@@ -5,6 +5,8 @@ of several is asked: of a service and an environment the newest version that has
 each module the newest; where the environment sent nothing, any other of the service, and
 ``SymbolsSummary.env`` says which.
 
+A thousand hosts of one program say the same at once: so many of their uploads are read, the others counted.
+
 Invariants: what a tracer sends can fill neither memory nor disk (``symbol_upload``, ``store.symbols``); a
 batch counts once, whatever its size claims to be; without symbols every answer is empty, never an error.
 """
@@ -23,6 +25,7 @@ from sealwire.errors import OversizeError, UnavailableError
 from sealwire.server.debugger import symbol_upload
 from sealwire.server.debugger.probes import AtLine, OnMethod
 from sealwire.server.debugger.symbol_index import MAX_FUNCTIONS, FileHit, FunctionHit, Index, LineHit, Name
+from sealwire.server.fleet.inventory import Rate
 from sealwire.server.store import symbols as store
 from sealwire.server.store.database import Database
 from sealwire.server.store.symbols import Upload
@@ -37,6 +40,10 @@ RETRY_AFTER_S: Final = 5.0
 LOOK_AGAIN_S: Final = 1.0  # whether there is news of a service; another control plane may have taken it
 MAX_HELD: Final = 30  # programs in memory
 SUPERSEDED_FOR_MS: Final = 7 * 86_400_000
+ADMITTED_AT_ONCE: Final = 10  # uploads of one program
+ADMITTED_EVERY_S: Final = 20.0
+MAX_PROGRAMS: Final = 2_000
+MAX_ADMITTED: Final = 20_000
 SILENT_FOR_MS: Final = 90 * 86_400_000
 MAX_LIMIT: Final = 200
 
@@ -60,12 +67,17 @@ class Source(Protocol):
 
 
 class Taken(NamedTuple):
-    """What became of a batch: what it had, and the modules that were left out."""
+    """What became of a batch: what it had, and the modules of it that make no sense.
+
+    Attributes:
+        is_left_out: Enough others of the same program upload now.
+    """
 
     modules: int
     functions: int
     is_repeated: bool = False
     skipped: int = 0
+    is_left_out: bool = False
 
 
 class SymbolsSummary(NamedTuple):
@@ -101,6 +113,9 @@ class Symbols:
         self._database = database
         self._org_id = org_id
         self._monotonic = monotonic
+        self.left_out = 0
+        self._admitted: OrderedDict[str, None] = OrderedDict()
+        self._rates: OrderedDict[tuple[str, str, str], Rate] = OrderedDict()
         self._waiting = self._waiting_bytes = 0
         self._taking = asyncio.Semaphore(1)
         self._loading = asyncio.Semaphore(1)
@@ -122,6 +137,9 @@ class Symbols:
         """
         if self._waiting >= MAX_WAITING or self._waiting_bytes + len(file) > MAX_WAITING_BYTES:
             raise UnavailableError("Too many symbols at once.", retry_after_s=RETRY_AFTER_S)
+        if not self._admit(event, source):
+            self.left_out += 1
+            return Taken(0, 0, is_left_out=True)
         self._waiting += 1
         self._waiting_bytes += len(file)
         try:
@@ -135,6 +153,26 @@ class Symbols:
             for each in [each for each in self._held if each[0] == key]:
                 self._look_again(each)
         return taken
+
+    def _admit(self, event: Mapping[str, object], source: Source) -> bool:
+        """Whether a batch is read: another of its upload was, or few others of its program come now."""
+        service, version, upload = symbol_upload.announced(event)
+        known = f"{service}\0{upload}"
+        if known not in self._admitted:
+            program = (service, version, source.env)
+            rate = self._rates.get(program)
+            if rate is None:
+                rate = self._rates[program] = Rate(ADMITTED_AT_ONCE, 1 / ADMITTED_EVERY_S)
+            self._rates.move_to_end(program)
+            if not rate.take(self._monotonic()):
+                return False
+        self._admitted[known] = None
+        self._admitted.move_to_end(known)
+        while len(self._admitted) > MAX_ADMITTED:
+            self._admitted.popitem(last=False)
+        while len(self._rates) > MAX_PROGRAMS:
+            self._rates.popitem(last=False)
+        return True
 
     def _take(
         self, event: Mapping[str, object], file: bytes, source: Source
@@ -158,8 +196,7 @@ class Symbols:
             became = store.add(c, self._org_id, upload, number=batch.number, packed_modules=packed)
         if became == "full":
             raise OversizeError("This upload of symbols has more than is kept of one.")
-        is_repeated = became == "repeated"
-        if is_repeated:
+        if became == "repeated":
             return batch, Taken(0, 0, is_repeated=True)
         return batch, Taken(len(batch.modules), batch.functions, skipped=batch.skipped)
 

@@ -378,7 +378,34 @@ def test_what_another_took_the_place_of_goes_after_a_week(quick: Database) -> No
     played(quick, play)
 
 
+def test_a_fleet_that_starts_is_not_read_a_thousand_times(
+    quick: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 0.0
+
+    async def alone() -> None:
+        nonlocal now_s
+        kept = Symbols(quick, ORG, monotonic=lambda: now_s)
+        same = attachment(one("f"))
+
+        async def read(*uploads: str, **said: Any) -> int:
+            taken = [await kept.take(event(upload, **said), same, source=Sender()) for upload in uploads]
+            return len(taken) - sum(each.is_left_out for each in taken)
+
+        assert await read(*(f"u{number}" for number in range(100))) == symbols.ADMITTED_AT_ONCE
+        assert kept.left_out == 100 - symbols.ADMITTED_AT_ONCE
+        assert (await kept.take(event("u0", 2), attachment(one("g")), source=Sender())).functions == 1
+        assert await read("u99") == 0
+        assert await read("other", version="2") == 1
+        now_s += symbols.ADMITTED_EVERY_S
+        assert await read("u98", "u99") == 1
+        assert await methods(kept) == ["f", "g"]
+
+    asyncio.run(alone())
+
+
 def test_uploads_without_end_fill_nothing(quick: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(symbols, "ADMITTED_AT_ONCE", 1_000)
     monkeypatch.setattr(store, "MAX_BATCHES", 3)
     monkeypatch.setattr(store, "MAX_SERVICE_UPLOADS", 4)
     monkeypatch.setattr(store, "MAX_UPLOADS", 6)
@@ -402,6 +429,7 @@ def test_uploads_without_end_fill_nothing(quick: Database, monkeypatch: pytest.M
 
 
 def test_bytes_that_are_kept_are_bounded(quick: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(symbols, "ADMITTED_AT_ONCE", 1_000)
     monkeypatch.setattr(store, "MAX_UPLOAD_BYTES", 8_000)
     monkeypatch.setattr(store, "MAX_SERVICE_BYTES", 20_000)
     noise = [module("m", *(function(os.urandom(16).hex(), (n, n)) for n in range(150))) for _ in range(12)]
