@@ -17,7 +17,7 @@ from typing import Final
 
 from sealwire.errors import MalformedError, Problem
 from sealwire.products.probe_expressions import from_json
-from sealwire.products.product import ConfigId, Payload, Product, Published
+from sealwire.products.product import ConfigId, Others, Payload, Product, Published
 from sealwire.products.schema import (
     Anything,
     Boolean,
@@ -39,8 +39,8 @@ PREFIXES: Final[Mapping[str, str]] = {
 CAPTURES: Final = "debugger_capture_variables"
 MINUTES_WITH_VALUES: Final = 60  # a probe that takes values out of a program does not stay by accident
 MINUTES_OTHERWISE: Final = 30 * 24 * 60
+MAX_TOGETHER: Final = 100  # probes that one program may get: each costs it something
 
-_CONFIG_ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-8[0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
 
 
@@ -252,6 +252,12 @@ def _lasting(payload: Payload) -> int | None:
     return MINUTES_WITH_VALUES if takes_values(payload) else MINUTES_OTHERWISE
 
 
+def _too_many(_payload: Payload, others: Others) -> Iterator[Problem]:
+    if len(others) >= MAX_TOGETHER:
+        message = f"There are {len(others)} probes there already; a program takes at most {MAX_TOGETHER}."
+        yield Problem("$", message)
+
+
 def _one_service(targeting: Mapping[str, object]) -> Iterator[Problem]:
     services = targeting.get("service")
     if not isinstance(services, list | tuple) or len(services) != 1:
@@ -294,6 +300,7 @@ PRODUCT = Product(
         "version": 1,
     },
     beginning={"type": "LOG_PROBE", "where": {}},
+    comparer=_too_many,
     demander=_demands,
     moves=False,
     aimer=_one_service,
