@@ -92,6 +92,13 @@ def test_a_probe_is_watched_paused_changed_and_taken_away(
     page.locator("#instances").get_by_text("has version 1").first.wait_for()
     page.locator("#history").get_by_text("sold for {order.total} to {user} → sold!").wait_for()
 
+    before = control_plane.api.get(f"/debugger/probes/{probe_id}")
+    press(page, page.get_by_role("button", name="Begin its time anew"))
+    page.get_by_role("status").get_by_text("Its time begins anew.").wait_for()
+    after = control_plane.api.get(f"/debugger/probes/{probe_id}")
+    assert after["expires_at"] > before["expires_at"]
+    assert after["version"] == before["version"] == 2  # tracers do nothing
+
     press(page, page.get_by_role("button", name="Pause", exact=True).last)
     page.locator("#standing").get_by_text("Tracers have taken it out").wait_for()
     assert control_plane.api.get(f"/debugger/probes/{probe_id}")["state"] == "paused"

@@ -137,6 +137,24 @@ async def resume_probe(
     return _went(form, probe_id, "resume")
 
 
+@post(PATH + "/probes/{probe_id:str}/renew", opt=READ, status_code=303, include_in_schema=False)
+async def renew_probe(
+    request: Asked, probe_id: FromPath[str], principal: Asker, tenant: OwnTenant, plane: Plane
+) -> Redirect:
+    """Begin the time of a probe anew."""
+    form = await forms.read(request)
+    row = await tenant.probes.get(principal, probe_id)
+    seen = _revision(form)
+    try:
+        await tenant.probes.change(
+            principal, probe_id, {}, expected_revision=row.config.revision if seen is None else seen,
+            now=plane.clock(),
+        )  # fmt: skip
+    except (ConflictError, InvalidChangeError) as error:
+        return forms.did_not(_back(form, probe_id), error.public)
+    return forms.went(_back(form, probe_id), "Its time begins anew.")
+
+
 @post(PATH + "/probes/{probe_id:str}/remove", opt=READ, status_code=303, include_in_schema=False)
 async def remove_probe(
     request: Asked, probe_id: FromPath[str], principal: Asker, tenant: OwnTenant, plane: Plane
@@ -170,4 +188,13 @@ def _went(form: forms.Form, probe_id: str, did: str) -> Redirect:
     return forms.went(f"{PATH}?{urlencode({**kept, 'did': _DONE[did], 'probe': probe_id})}")
 
 
-HANDLERS = [show_probes, live_probes, show_probe, live_probe, pause_probe, resume_probe, remove_probe]
+HANDLERS = [
+    show_probes,
+    live_probes,
+    show_probe,
+    live_probe,
+    pause_probe,
+    resume_probe,
+    renew_probe,
+    remove_probe,
+]

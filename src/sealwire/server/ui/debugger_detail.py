@@ -71,6 +71,7 @@ class ProbePage:
 
     Attributes:
         said: What its state means and what to do.
+        may_write: Whether it is theirs to take out; ``may_put_in`` to put it in, and to change.
         sees_values: Whether this visitor is shown what a program had in its variables.
         chart: Of a metric; None for all others.
     """
@@ -100,6 +101,7 @@ class ProbePage:
     is_over: bool
     is_stopped: bool
     may_write: bool
+    may_put_in: bool
     may_make: bool
     sees_values: bool
     revision: int
@@ -166,6 +168,7 @@ async def view(
     stop = await _stop_of(tenant, principal, row)
     said = _said(tenant, row, summary, fleet, principal, stop, here)
     pulse = pulse_of(tenant, row)
+    may_put_in = may_change(tenant, principal, row, puts_in=True)
     is_over = row.state in (ProbeState.EXPIRED, ProbeState.REMOVED)
     shown = {name: value for name, value in (("range", range_name), ("by", by)) if value and value != "15m"}
     return ProbePage(
@@ -194,6 +197,7 @@ async def view(
         is_over=is_over,
         is_stopped=bool(row.stop_id) and row.state is ProbeState.PAUSED,
         may_write=may_change(tenant, principal, row),
+        may_put_in=may_put_in,
         may_make=may_make(principal),
         sees_values=_sees(principal, row),
         revision=row.config.revision,
@@ -211,7 +215,7 @@ async def view(
         by=tag_options(tenant, row, by) if is_metric else (),
         spans=spans,
         parts=parts(row.document),
-        history=history(row, revisions, may_restore=may_change(tenant, principal, row)),
+        history=history(row, revisions, may_restore=may_put_in),
         counters=counters(tenant, row, pulse),
         author=visible(row.config.updated_by, 100),
         changed=moment(row.config.updated_ms / 1000),

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
 
+import orjson
+
 from sealwire.clock import utc_now
 from sealwire.errors import NotFoundError
 from sealwire.products import PRODUCTS, wording
@@ -96,7 +98,7 @@ class Row:
     Attributes:
         counts: How many instances are in which state.
         detail: The condition, or the template; what tells it from others.
-        may_write: Whether it is theirs to change.
+        may_write: Whether it is theirs to take out; ``may_put_in`` to put it in.
     """
 
     dom_id: str
@@ -119,6 +121,7 @@ class Row:
     is_paused: bool
     is_over: bool
     may_write: bool
+    may_put_in: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,10 +250,11 @@ def may_make(principal: Principal) -> bool:
     return principal.may("debugger_write") or principal.may("debugger_write_pre_prod")
 
 
-def may_change(tenant: Tenant, principal: Principal, row: ProbeRow) -> bool:
-    """Whether this probe is theirs to change."""
+def may_change(tenant: Tenant, principal: Principal, row: ProbeRow, *, puts_in: bool = False) -> bool:
+    """Whether this probe is theirs to take out, or to put in, which may need more."""
     editor = Editor(tenant, principal, now=utc_now())
-    return editor.may_write(PRODUCTS[PRODUCT], Targeting.parse(row.config.targeting))
+    payload = orjson.loads(row.config.payload) if puts_in else None
+    return editor.may_write(PRODUCTS[PRODUCT], Targeting.parse(row.config.targeting), payload)
 
 
 def stop_words(service: str, env: str) -> str:
@@ -315,6 +319,7 @@ def _row(tenant: Tenant, row: ProbeRow, summary: Summary, principal: Principal) 
         is_paused=row.state is ProbeState.PAUSED,
         is_over=is_over,
         may_write=may_change(tenant, principal, row),
+        may_put_in=row.state is not ProbeState.ACTIVE and may_change(tenant, principal, row, puts_in=True),
     )
 
 
