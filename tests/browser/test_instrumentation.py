@@ -140,7 +140,7 @@ def flask(scene: Scene, folder: Path, **extra: str) -> App:
         agent_url=scene.agent.url,
         log_folder=folder,
         program="probed_app.py",
-        extra={**INSTRUMENTED, "DD_DOGSTATSD_PORT": str(scene.agent.dogstatsd_port), **extra},
+        extra={"DD_DOGSTATSD_PORT": str(scene.agent.dogstatsd_port), **extra},
     )
 
 
@@ -152,7 +152,14 @@ def test_every_kind_of_probe_in_a_python_service(scene: Scene, tmp_path: Path) -
     page = scene.page
     line, whole = line_of("probed_shop.py", SELL), line_of("probed_shop.py", WHOLE)
     with flask(scene, tmp_path) as app, Work(app):
+        # One click each, while it runs.
+        scene.plane.api.wait_for_client("shop")
+        scene.visitor.visit("/debugger/services")
+        for what in ("Switch on", "Ask for symbols"):
+            page.locator("#services tr", has_text="shop").get_by_role("button", name=what).click()
         scene.plane.api.wait_for_client("shop", lambda it: "LIVE_DEBUGGING" in it["products"])
+        page.locator("#services tr", has_text="shop").get_by_text(re.compile("functions")).first.wait_for()
+        scene.picture("services")
 
         # A log at a line, with all variables.
         probe = scene.make(
@@ -251,7 +258,7 @@ def test_a_probe_that_is_removed_leaves_full_speed_and_what_cannot_be_is_explain
     scene: Scene, tmp_path: Path
 ) -> None:
     page, api = scene.page, scene.plane.api
-    with flask(scene, tmp_path) as app:
+    with flask(scene, tmp_path, **INSTRUMENTED) as app:
         api.wait_for_client("shop", lambda it: "LIVE_DEBUGGING" in it["products"])
 
         # As fast as before once it is gone.
@@ -361,8 +368,8 @@ def test_who_may_not_set_probes_does_not_and_all_of_them_go_at_once(
     page, api = scene.page, scene.plane.api
     line = line_of("probed_shop.py", SELL)
     with (
-        flask(scene, tmp_path) as prod,
-        flask(scene, tmp_path, DD_ENV="staging") as staging,
+        flask(scene, tmp_path, **INSTRUMENTED) as prod,
+        flask(scene, tmp_path, **INSTRUMENTED, DD_ENV="staging") as staging,
         Work(prod),
         Work(staging),
     ):
