@@ -36,6 +36,7 @@ every day:
   config      configs of any product: put, get, list, history, retire
   client      tracer libraries in applications: who has what, and what became of it
   host        agents, as the control plane sees them
+  probe       logs, metrics, spans and snapshots from running programs
   status      how the control plane is, and who you are there
 
 running a control plane:

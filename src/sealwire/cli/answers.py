@@ -336,3 +336,45 @@ def typed(document: object, kind: type[T]) -> T:
         raise SealwireError(
             f"The control plane answered something this command line does not understand: {error}"
         ) from error
+
+
+class Probe(Answer, frozen=True):
+    """A probe of Dynamic Instrumentation."""
+
+    id: str
+    kind: str
+    where: str
+    service: str
+    state: str
+    version: int
+    name: str = ""
+    env: list[str] = []
+    expires_at: str | None = None
+    warnings: list[CheckProblem] = []
+
+
+class Probes(Answer, frozen=True):
+    probes: list[Probe]
+
+
+class Stopped(Answer, frozen=True):
+    """What a stop paused, or its end brought back."""
+
+    stop_id: str
+    count: int
+
+
+class Stop(Answer, frozen=True):
+    """A stop of all probes in a scope."""
+
+    id: str
+    service: str
+    env: str
+    count: int
+    by: str
+    at: str
+    reason: str = ""
+
+
+class Stops(Answer, frozen=True):
+    stops: list[Stop]

@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from sealwire.cli import asm, audit, client, config, key, login, org, root, simulate, up
+from sealwire.cli import asm, audit, client, config, key, login, org, probe, root, simulate, up
 from sealwire.cli import profile as profiles
 from sealwire.cli.api import AdminApi
 from sealwire.cli.arguments import Session
@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The tree of commands that work over the admin API, and ``up``."""
     parser = argparse.ArgumentParser(prog="sealwire", description="Signed Remote Configuration.")
     groups = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for part in (up, asm, config, client, key, org, root, audit, login, simulate):
+    for part in (up, asm, config, client, probe, key, org, root, audit, login, simulate):
         part.declare(groups)
     return parser
 

@@ -193,7 +193,7 @@ def _start_shop(children: Children, places: Places, environ: Mapping[str, str]) 
         "shop",
         [
             *(sys.executable, "-m", "ddtrace.commands.ddtrace_run"),
-            *(sys.executable, "-m", "sealwire.demo.shop", "--port", str(places.shop_port)),
+            *(sys.executable, "-m", "sealwire.demo", "--port", str(places.shop_port)),
         ],
         env=traced,
         ready_line="shop is open on ",
