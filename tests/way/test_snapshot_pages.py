@@ -117,7 +117,7 @@ async def every_value_is_reached_by_links_alone(it: Console) -> None:
         page = await shown(it, waiting.pop())
         reached |= {each for each in paths(page) if re.fullmatch(r"13/group_7\[\d+\]", each)}
         following = re.findall(
-            r'<li [^>]*class="more"[^>]*><a href="([^"]*)"(?:(?!</a>).)*The next', page, re.S
+            r'class="leafline more"[^>]*><a href="([^"]*)"(?:(?!</a>).)*The next', page, re.S
         )
         waiting += [html.unescape(each).split("#")[0] for each in following]
     assert len(reached) == 450

@@ -69,7 +69,6 @@ class NodeView:
         href: The page with this row unfolded and chosen: works without script.
         tone: What kind of value it is: ``text``, ``number``, ``word``, ``none``, ``gone`` or ``many``.
         beneath: How much is in it, where that is more than one sees.
-        label: All of the row for who does not see it.
         before, after: To those in it that are not shown.
         is_open: None where nothing is in it.
     """
@@ -84,7 +83,6 @@ class NodeView:
     tone: str
     flags: tuple[str, ...]
     beneath: str
-    label: str
     level: int
     position: int
     of: int
@@ -249,21 +247,17 @@ def node(reading: Reading, branch: Branch, chosen: Branch | None = None) -> Node
     name = moment_words(branch.moment) if value is None else _name(branch.place)
     shown = "" if value is None else visible(tree.line(value), 200)
     kind = _GROUPS.get(branch.place.group, "") if branch.level == 2 else ""
-    words = flags(value)
-    kind_of = type_words(value)
-    label = ", ".join(part for part in (name, shown[:100], kind_of, *words) if part)
     return NodeView(
         key=branch.key,
         path=visible(path, 1_000),
         href=reading.href(path, key=branch.key),
         name=name,
         kind=kind,
-        type=kind_of,
+        type=type_words(value),
         shown=shown,
         tone=tone(value),
-        flags=words,
+        flags=flags(value),
         beneath=_beneath(branch),
-        label=label,
         level=branch.level,
         position=branch.position,
         of=branch.of,

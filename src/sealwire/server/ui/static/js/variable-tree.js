@@ -29,11 +29,20 @@ class VariableTree extends HTMLElement {
     if (!item) return;
     this.rove(item);
     item.focus({ preventScroll: true });
-    (item.querySelector(".leafline") ?? item).scrollIntoView({ block: "nearest" });
+    item.scrollIntoView({ block: "nearest" });
   }
 
   shown() {
-    return [...this.tree.querySelectorAll("[role=treeitem]")].filter((item) => !item.parentElement.closest("[role=group][hidden]"));
+    return [...this.tree.querySelectorAll("[role=treeitem]")].filter((item) => !item.closest("[role=group][hidden]"));
+  }
+
+  // The rows in it, and the row it is in: a group stands beside its row.
+  group(item) {
+    return item.parentElement.querySelector(":scope > [role=group]");
+  }
+
+  around(item) {
+    return item.closest("[role=group]")?.previousElementSibling;
   }
 
   clicked(event) {
@@ -63,11 +72,11 @@ class VariableTree extends HTMLElement {
       case "End": this.go(all.at(-1)); break;
       case "ArrowRight":
         if (expanded === "false") this.toggle(item);
-        else if (expanded === "true") this.go(item.querySelector("[role=treeitem]"));
+        else if (expanded === "true") this.go(this.group(item)?.querySelector("[role=treeitem]"));
         break;
       case "ArrowLeft":
         if (expanded === "true") this.toggle(item);
-        else this.go(item.parentElement.closest("[role=treeitem]"));
+        else this.go(this.around(item));
         break;
       case "Enter":
       case " ":
@@ -75,7 +84,10 @@ class VariableTree extends HTMLElement {
         else this.choose(item);
         break;
       case "*":
-        for (const beside of item.parentElement.children) if (beside.getAttribute("aria-expanded") === "false") this.toggle(beside);
+        for (const row of item.parentElement.parentElement.children) {
+          const beside = row.firstElementChild;
+          if (beside?.getAttribute("aria-expanded") === "false") this.toggle(beside);
+        }
         break;
       default:
         handled = event.key.length === 1 && event.key !== "/" ? this.type(event.key, all, at) : false;
@@ -90,7 +102,7 @@ class VariableTree extends HTMLElement {
     this.typed += letter.toLowerCase();
     const from = this.typed.length > 1 ? at : at + 1;
     const around = [...all.slice(from), ...all.slice(0, from)];
-    this.go(around.find((item) => (item.getAttribute("aria-label") ?? "").toLowerCase().startsWith(this.typed)));
+    this.go(around.find((item) => item.querySelector("a").textContent.trim().toLowerCase().startsWith(this.typed)));
     return true;
   }
 
@@ -101,15 +113,16 @@ class VariableTree extends HTMLElement {
 
   async toggle(item) {
     const isOpen = item.getAttribute("aria-expanded") === "true";
-    let group = item.querySelector(":scope > [role=group]");
+    let group = this.group(item);
     if (!isOpen && !group) {
       const rows = await this.rows(this.path(item), "");
-      if (rows === null || item.querySelector(":scope > [role=group]")) return;
+      if (rows === null || this.group(item)) return;
       group = document.createElement("ul");
       group.setAttribute("role", "group");
+      group.setAttribute("aria-label", item.querySelector("a").textContent.trim());
       group.append(rows);
       this.prepare(group);
-      item.append(group);
+      item.after(group);
     }
     group.hidden = isOpen;
     item.setAttribute("aria-expanded", String(!isOpen));
@@ -118,14 +131,17 @@ class VariableTree extends HTMLElement {
   // The rows that a "next" or "before" row stands for take its place.
   async page(item) {
     const asked = new URL(item.querySelector("a").href).searchParams;
-    const isBefore = !item.previousElementSibling;
+    const stand = item.parentElement;
+    const isBefore = !stand.previousElementSibling;
     const rows = await this.rows(asked.get("show") ?? "", asked.get("from") ?? "");
     if (rows === null || !item.isConnected) return;
     this.prepare(rows);
-    for (const other of [...rows.children]) if (other.classList.contains("more") && isBefore !== (other === rows.firstElementChild)) other.remove();
+    const [first, last] = [rows.firstElementChild, rows.lastElementChild];
+    const known = isBefore ? last : first;
+    if (known.firstElementChild.classList.contains("more")) known.remove();
     const target = isBefore ? rows.lastElementChild : rows.firstElementChild;
-    item.replaceWith(rows);
-    this.go(target);
+    stand.replaceWith(rows);
+    this.go(target.firstElementChild);
   }
 
   async rows(path, from) {
