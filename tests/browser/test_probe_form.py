@@ -51,6 +51,7 @@ def offered(page: Any, field: str, *texts: str) -> None:
     for text in texts:
         page.locator(f"#offers-{field} li", has_text=text).first.wait_for()
     page.keyboard.press("ArrowDown")
+    page.locator(f"#offers-{field} [aria-selected=true]", has_text=texts[0]).wait_for()
     page.keyboard.press("Enter")
     page.locator(f"#offers-{field}").wait_for(state="hidden")
 

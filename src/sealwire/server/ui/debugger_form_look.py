@@ -402,7 +402,7 @@ _MATCHES: Final = {
 
 def _trying(probe: Probe, trial: Trial) -> Trying:
     tried = trial.tried
-    shown = sorted(tried.rows, key=lambda one: one.match is Match.NO)[:MAX_TRIED]
+    shown = [one for one in tried.rows if one.match is not Match.NO][:MAX_TRIED]
     return Trying(
         why_not=trial.why_not,
         total=len(tried.rows),

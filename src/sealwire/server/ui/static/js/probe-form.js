@@ -69,11 +69,13 @@ class OfferField extends HTMLElement {
 
   async offer() {
     const asked = (this.asked = Symbol("asked"));
-    const found = await this.find(this.input.value, this.input.selectionStart ?? 0);
-    if (asked === this.asked && document.activeElement === this.input) this.show(found);
+    const text = this.input.value;
+    const found = await this.find(text, this.input.selectionStart ?? 0);
+    if (asked === this.asked && document.activeElement === this.input) this.show(found && { ...found, text });
   }
 
   show(found) {
+    const chosen = this.offers[this.chosen]?.text;
     this.found = found;
     this.offers = found?.offers.slice(0, MOST_OFFERS) ?? [];
     this.chosen = -1;
@@ -94,6 +96,9 @@ class OfferField extends HTMLElement {
     this.list.hidden = this.offers.length === 0;
     if (this.input.getAttribute("role") === "combobox") this.input.setAttribute("aria-expanded", String(!this.list.hidden));
     this.input.removeAttribute("aria-activedescendant");
+    // What somebody has gone to stays chosen, though the list was asked for again meanwhile.
+    const again = this.offers.findIndex((offer) => offer.text === chosen);
+    if (chosen !== undefined && again >= 0) this.choose(again);
   }
 
   close() {
@@ -111,8 +116,14 @@ class OfferField extends HTMLElement {
     this.input.setAttribute("aria-activedescendant", row.id);
   }
 
-  take(number) {
-    const offer = this.offers[number];
+  async take(number) {
+    let offer = this.offers[number];
+    if (this.found.text !== this.input.value) {
+      // More was typed since: where it is put must be asked anew.
+      await this.offer();
+      offer = this.offers.find((one) => one.text === offer.text);
+      if (!offer) return;
+    }
     const { start, end } = this.found;
     const text = this.input.value;
     const put = offer.put ?? offer.text;
@@ -122,16 +133,13 @@ class OfferField extends HTMLElement {
     this.taken(offer);
     this.close();
     this.changed();
-    if (offer.goesOn) this.soon();
   }
 
   taken() {}
 
   // Whatever follows what is typed follows what is taken, too.
   changed() {
-    this.quiet = true;
     this.input.dispatchEvent(new Event("input", { bubbles: true }));
-    this.quiet = false;
     clearTimeout(this.timer);
   }
 
