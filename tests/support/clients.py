@@ -186,7 +186,7 @@ class DemoShop(App):
         bin_folder = require_ddtrace("ddtrace4")
         python = bin_folder / "python"
         super().__init__(
-            [python, bin_folder / "ddtrace-run", python, "-m", "sealwire.demo.shop", "--port", "0"],
+            [python, bin_folder / "ddtrace-run", python, "-m", "sealwire.demo", "--port", "0"],
             service=service,
             env="prod",
             agent_url=agent_url,

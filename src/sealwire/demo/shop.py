@@ -1,4 +1,4 @@
-"""A small shop to try things on: ``python -m sealwire.demo.shop --port 8080``.
+"""A small shop to try things on: ``python -m sealwire.demo --port 8080``.
 
 An ordinary Flask application that knows nothing of Sealwire. Under ``ddtrace-run`` the tracer protects it
 as soon as a config says so. It listens on this machine only.
@@ -117,7 +117,7 @@ def make_shop(*, secret: bytes) -> Flask:
                 return page("We do not have that"), 400
             session["basket"] = [*basket, number][-20:]
             return redirect(url_for("cart"))
-        total = sum(ARTICLES[number].cents for number in basket)
+        total = total_of([ARTICLES[number] for number in basket])
         about = f"{len(basket)} in the cart, € {total // 100}.{total % 100:02d} together."
         return page("Your cart", articles=[ARTICLES[number] for number in dict.fromkeys(basket)], about=about)
 
@@ -132,6 +132,14 @@ def visitor_address() -> str:
     """Where the request says it comes from: the first forwarded address, else the connection's."""
     forwarded = request.headers.get("X-Forwarded-For", "").split(",")[0].strip()
     return forwarded or request.remote_addr or "somewhere"
+
+
+def total_of(articles: list[Article]) -> int:
+    """What they cost together, in cents; a good place for a probe."""
+    total = 0
+    for article in articles:
+        total += article.cents
+    return total
 
 
 def numbers_like(wanted: str) -> Iterable[int]:
@@ -165,7 +173,7 @@ def main(argv: list[str] | None = None) -> int:
     """Serve the shop until stopped."""
 
     parser = argparse.ArgumentParser(
-        prog="python -m sealwire.demo.shop", description="A small shop to try things on."
+        prog="python -m sealwire.demo", description="A small shop to try things on."
     )
     parser.add_argument("--port", type=int, default=8080, help="default: 8080")
     port = parser.parse_args(argv).port
@@ -180,7 +188,3 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         server.server_close()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
