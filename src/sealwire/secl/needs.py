@@ -1,4 +1,4 @@
-"""What a condition needs to hold: literal values of fields, so that most events need not be looked at closely.
+"""What a condition needs to hold: literal values of fields, so that few events must be looked at closely.
 
 Three answers, each safe: an event they turn away could not have matched.
 
@@ -17,7 +17,6 @@ from typing import Final, TypeAlias
 from sealwire.secl.catalogue import Field, Place
 from sealwire.secl.conditions import (
     HOLDS,
-    NEVER,
     AllOf,
     Always,
     Among,
@@ -83,7 +82,7 @@ def needed(condition: Condition) -> Needed | None:
 
 
 def cover(condition: Condition) -> tuple[tuple[FieldValue, Values], ...] | None:
-    """Fields and values of which at least one fits if the condition holds; ``None`` if there is no such list."""
+    """Fields and values of which at least one fits if the condition holds; ``None`` if none is known."""
     found = _cover(condition)
     if found is None:
         return None
@@ -214,8 +213,3 @@ def _union(first: Values, second: Values) -> Values | None:
     if isinstance(first, AnyBit) and isinstance(second, AnyBit):
         return AnyBit(first.mask | second.mask)
     return None
-
-
-def can_hold(condition: Condition) -> bool:
-    """Whether there is anything that would make it hold."""
-    return condition != NEVER
