@@ -87,7 +87,7 @@ class Index:
             self._packed.setdefault(module.file, []).append(msgspec.msgpack.encode(module))
             before = len(functions)
             for function in module.functions:
-                if not function.is_nested and not function.name.startswith("<"):
+                if function.is_named:
                     type_, method = self._place(module, function)
                     hit = FunctionHit(type_, method, module.file, function.start_line, function.end_line)
                     functions.append((f"{type_}.{method}".lower(), hit))

@@ -63,6 +63,11 @@ class Function(msgspec.Struct, frozen=True, array_like=True):
     arguments: tuple[tuple[str, str], ...] = ()
     locals: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def is_named(self) -> bool:
+        """Whether a probe can name it: not what is inside another, nor what has no name."""
+        return not self.is_nested and not self.name.startswith("<")
+
 
 class Class(msgspec.Struct, frozen=True, array_like=True):
     """A class: its name within the module, what its objects have and what it has itself."""
@@ -101,8 +106,8 @@ class Batch(NamedTuple):
 
     @property
     def functions(self) -> int:
-        """How many there are."""
-        return sum(len(module.functions) for module in self.modules)
+        """How many a probe can name."""
+        return sum(function.is_named for module in self.modules for function in module.functions)
 
 
 _Text = Annotated[str, msgspec.Meta(max_length=MAX_FILE_CHARS)]

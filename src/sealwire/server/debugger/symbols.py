@@ -81,7 +81,11 @@ class Taken(NamedTuple):
 
 
 class SymbolsSummary(NamedTuple):
-    """What is known of a service; ``env`` and ``version`` say of which of its programs."""
+    """What is known of a service: of its newest program, counted in the upload that has most of it.
+
+    Attributes:
+        env, version: Of that program.
+    """
 
     modules: int
     functions: int
@@ -100,7 +104,6 @@ class _Held(NamedTuple):
 
     news: tuple[tuple[str, int], ...]
     program: Index
-    newest: Upload
     looked_s: float
 
 
@@ -224,12 +227,18 @@ class Symbols:
 
     async def summary(self, service: str, env: str) -> SymbolsSummary | None:
         """What is known of a service; None for nothing."""
-        held = await self._program(service, env)
-        if held is None:
+        return await asyncio.to_thread(self._summary, service, env)
+
+    def _summary(self, service: str, env: str) -> SymbolsSummary | None:
+        # Asked for every service at once, so from rows alone.
+        with self._database.read() as c:
+            chosen = _choose(store.uploads(c, self._org_id, service), env)
+        if not chosen:
             return None
-        newest, index = held.newest, held.program
+        newest, most = chosen[0], max(chosen, key=lambda each: each.functions)
+        uploaded_ms = max(each.last_ms for each in chosen)
         return SymbolsSummary(
-            index.modules, index.functions, newest.version, newest.last_ms, newest.env, newest.language
+            most.modules, most.functions, newest.version, uploaded_ms, newest.env, newest.language
         )
 
     async def _ask(self, service: str, env: str, question: Callable[[Index], T], nothing: T) -> T:
@@ -289,14 +298,14 @@ class Symbols:
                 return None
             news = tuple((each.upload_key, each.batches) for each in chosen)
             if before is not None and before.news == news:
-                return before._replace(newest=chosen[0])
+                return before
 
             def modules() -> Iterator[symbol_upload.Module]:
                 for each in chosen:
                     for packed in store.packed(c, self._org_id, each.upload_key):
                         yield from symbol_upload.unpack(packed)
 
-            return _Held(news, Index(modules(), language=chosen[0].language), chosen[0], 0.0)
+            return _Held(news, Index(modules(), language=chosen[0].language), 0.0)
 
     # What goes ----------------------------------------------------------------------------------------
 
