@@ -182,13 +182,13 @@ def test_an_agent_that_was_killed_comes_back_without_what_waited(
 def test_an_agent_that_is_stopped_delivers_first(tmp_path: Path, intake: UploadIntake) -> None:
     intake.gate.clear()
     with running(tmp_path, intake.url) as agent:
-        for number in range(10):
+        for number in range(3):
             send(agent, STATUSES, b"%d" % number)
         wait_until(lambda: len(intake.asked) == 1, "the first is on its way")
         agent.program.signal(15)
         intake.gate.set()
         assert agent.program.wait_for_end() == 0
-    assert intake.bodies == [b"%d" % number for number in range(10)]
+    assert intake.bodies == [b"%d" % number for number in range(3)]
 
 
 def _resident_bytes(agent: Agent) -> int:
