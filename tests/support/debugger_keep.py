@@ -27,7 +27,7 @@ ORG = 1
 
 
 @cache
-def _empty() -> Path:
+def empty_database() -> Path:
     """A database with its tables, made once."""
     file = Path(mkdtemp(prefix="sealwire-")) / "empty.db"
     database = Database(f"sqlite:///{file}")
@@ -43,7 +43,7 @@ class Keep:
     def __init__(self, folder: Path, probes: Mapping[str, Probe] | None = None, **bounds: Any) -> None:
         self.file = folder / "server.db"
         if not self.file.exists():
-            shutil.copy(_empty(), self.file)
+            shutil.copy(empty_database(), self.file)
         self.now_ms = NOW_MS
         self.probes = {PROBE: Probe()} if probes is None else dict(probes)
         self.fleet: Any = SimpleNamespace(last=None)
