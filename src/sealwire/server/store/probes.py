@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -144,8 +144,3 @@ def lift_stop(c: sa.Connection, org_id: int, stop_id: str, *, by: str, now_ms: i
         return None
     done = c.execute(sa.update(p.probe_stops).where(*mine).values(lifted_by=by, lifted_ms=now_ms))
     return replace(found, lifted_by=by, lifted_ms=now_ms) if done.rowcount == 1 else None
-
-
-def paused_by_stop(c: sa.Connection, org_id: int, stop_id: str) -> Sequence[str]:
-    """Configs of the probes that a stop paused and that are paused still."""
-    return sorted(notes(c, org_id, stop_id=stop_id))
