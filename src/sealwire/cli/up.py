@@ -74,6 +74,12 @@ class Places:
         return self.data / "agent" / "datadog.yaml"
 
     @property
+    def metrics_socket(self) -> Path | None:
+        """Where applications send metrics; None where its name would be too long."""
+        path = self.agent_file.parent / "dsd.socket"
+        return path if len(str(path)) <= MAX_SOCKET_PATH else None
+
+    @property
     def logs(self) -> Path:
         return self.data / "logs"
 
@@ -184,11 +190,10 @@ def _start_shop(children: Children, places: Places, environ: Mapping[str, str]) 
         "DD_REMOTE_CONFIG_POLL_INTERVAL_SECONDS": "1",
         # Its telemetry goes to our agent and no further: pages show by it what is in force.
         "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "true",
-        # Only Remote Configuration is shown here; the shop stays silent otherwise.
-        "DD_DYNAMIC_INSTRUMENTATION_ENABLED": "false",
-        "DD_SYMBOL_DATABASE_UPLOAD_ENABLED": "false",
         "DD_CRASHTRACKING_ENABLED": "false",
     }
+    if places.metrics_socket is not None:
+        traced["DD_DOGSTATSD_URL"] = f"unix://{places.metrics_socket}"
     shop = children.start(
         "shop",
         [
@@ -307,6 +312,9 @@ def agent_file_text(places: Places, anchors: Anchors, api_key: str, ca_file: Pat
     socket_path = directory / "apm.socket"
     if len(str(socket_path)) <= MAX_SOCKET_PATH:
         lines.append(f"  receiver_socket: {yaml_quoted(str(socket_path))}")
+    if places.metrics_socket is not None:
+        # The UDP port may be that of an agent people have already.
+        lines += [f"dogstatsd_socket: {yaml_quoted(str(places.metrics_socket))}", "dogstatsd_port: 0"]
     lines.append(f"run_path: {yaml_quoted(str(directory / 'run'))}")
     return "\n".join(lines) + "\n"
 
