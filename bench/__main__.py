@@ -1,6 +1,6 @@
 """Every benchmark, or those named: ``python -m bench [polls publish verify latency acknowledged ...]``.
 
-Takes about seventeen minutes. Tables go to the terminal, figures to ``bench/results``. Says at the end which
+Takes about twenty-two minutes. Tables go to the terminal, figures to ``bench/results``. Says at the end which
 goals were not reached; that is no failure of the program, since a busy machine can do it too.
 """
 
@@ -20,6 +20,7 @@ from bench import (
     polls,
     publish,
     signals,
+    snapshots,
     traces,
     verify,
 )
@@ -36,6 +37,7 @@ BENCHMARKS = {
     "flood": functools.partial(flood.run, seconds=60),
     "signals": functools.partial(signals.run, rounds=3, count=100_000),
     "denylist": functools.partial(denylist.run, rounds=5),
+    "snapshots": functools.partial(snapshots.run, seconds=60),
     "pages": functools.partial(pages.run, seconds=60, rounds=7),
 }
 
