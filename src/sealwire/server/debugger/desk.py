@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
+import structlog
 
 from sealwire.errors import ConflictError, InvalidChangeError, NotFoundError, Problem
 from sealwire.products import PRODUCTS, ClientFacts, wording
@@ -53,6 +54,8 @@ __all__ = [
     "Checked", "Known", "ProbeDesk", "ProbeRevision", "ProbeRow", "ProbeState", "Saved", "Stop", "Stopped",
     "Switched",
 ]  # fmt: skip
+
+log = structlog.get_logger()
 
 READ: Final = "debugger_read"
 STATES: Final = ("live", "active", "paused", "over", "all")
@@ -156,7 +159,7 @@ class ProbeDesk:
                     now_ms=now_ms,
                 )  # fmt: skip
 
-        found = [probe_row(config, note, now_ms) for config, note in await asyncio.to_thread(load)]
+        found = await asyncio.to_thread(lambda: list_of(load(), now_ms))
         return [
             row
             for row in found
@@ -219,7 +222,11 @@ class ProbeDesk:
             notes = store.notes(c, self._org_id, [row.config_id for row in mine if row.state == "retired"])
         now_ms = _now_ms()
         for row in mine:
-            found = known(row, notes.get(row.config_id), now_ms)
+            try:
+                found = known(row, notes.get(row.config_id), now_ms)
+            except InvalidChangeError as error:  # made by a newer version; nothing else may suffer from it
+                log.warning("probe not understood", config=row.config_id, reason=error.public)
+                continue
             if found.ended_ms is None or found.ended_ms + KNOWN_MS >= now_ms:
                 self._known[found.probe_id] = found
             else:
@@ -582,6 +589,17 @@ class ProbeDesk:
     def switches(self, service: str, env: str) -> Switched:
         """What configs say of a service in an environment, from memory."""
         return self._services.of(service, env)
+
+
+def list_of(found: Iterable[tuple[rows.ConfigRow, NoteRow | None]], now_ms: int) -> Rows:
+    """Probes of rows; what a newer version made and this one cannot read is left out."""
+    listed = []
+    for config, note in found:
+        try:
+            listed.append(probe_row(config, note, now_ms))
+        except InvalidChangeError as error:
+            log.warning("probe not understood", config=config.config_id, reason=error.public)
+    return listed
 
 
 def _now_ms() -> int:
