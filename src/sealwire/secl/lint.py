@@ -127,7 +127,7 @@ def _precedence(text: str, root: Node) -> list[Caution]:
     return found
 
 
-def _chain_warning(text: str, chain: Chain) -> Warning:
+def _chain_warning(text: str, chain: Chain) -> Caution:
     first = chain.operators.index("&&")
     rest = chain.operands[first + 1]
     left, right = _shown(text, chain.operands[first]), _shown(text, rest)
