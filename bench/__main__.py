@@ -15,6 +15,7 @@ from bench import (
     agent_idle,
     denylist,
     flood,
+    inspector,
     latency,
     pages,
     polls,
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "flood": functools.partial(flood.run, seconds=60),
     "signals": functools.partial(signals.run, rounds=3, count=100_000),
     "denylist": functools.partial(denylist.run, rounds=5),
+    "inspector": functools.partial(inspector.run, rounds=30),
     "snapshots": functools.partial(snapshots.run, seconds=60),
     "pages": functools.partial(pages.run, seconds=60, rounds=7),
 }

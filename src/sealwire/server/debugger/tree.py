@@ -167,11 +167,11 @@ def line(value: Value) -> str:
         return "{redacted}"
     count = value.size if value.size is not None else value.held
     if value.elements is not None or value.entries is not None:
-        what = "elements" if value.elements is not None else "entries"
+        one, many = ("element", "elements") if value.elements is not None else ("entry", "entries")
         held = f" ({value.held} captured)" if value.held < count else ""
-        return f"{count} {what}{held}"
+        return f"{count} {one if count == 1 else many}{held}"
     if value.fields is not None:
-        return f"{value.held} fields"
+        return f"{value.held} field{'' if value.held == 1 else 's'}"
     return f"not captured: {value.reason}" if value.missing is not None else value.type
 
 

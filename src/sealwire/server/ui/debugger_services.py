@@ -268,4 +268,4 @@ def _symbols_words(one: Service, known: SymbolsSummary | None) -> tuple[str, str
         return "none yet", "on the way" if one.switched.symbols else ""
     if not SENDS_SYMBOLS.intersection(one.languages):
         return "–", "this tracer sends none: type files and lines"
-    return "none", f"needs {running.SYMBOLS_VARIABLE}"
+    return "none", "it does not offer them"

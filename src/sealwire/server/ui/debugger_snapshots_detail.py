@@ -315,7 +315,7 @@ def _page(
         snapshot, show=wanted, first=int(first) if first.isdecimal() and len(first) < 7 else 0
     )
     beside = unfolded.chosen or (unfolded.branches[-1] if unfolded.branches else None)
-    message = visible(snapshot.message, 2_000)
+    message = visible(snapshot.message, 8_192)
     compare: CompareView | None = None
     note = other if isinstance(other, str) else ""
     if not isinstance(other, str) and may_see:
