@@ -8,7 +8,6 @@ another rule along.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -120,7 +119,7 @@ def load(
     host: Mapping[str, Any],
     agent_version: str,
     store: VariableStore,
-    new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+    new_id: Callable[[], str],
     resolve_pid: ResolvePid = lambda pid: None,
     unavailable: Callable[[str, str], str] = lambda event_type, field_name: "",
 ) -> Loaded:
@@ -131,6 +130,7 @@ def load(
         host: Facts of the host by the names of the catalogue's host fields, for rule filters.
         agent_version: Who we are on the wire.
         store: Variables; those of an earlier set are kept.
+        new_id: Makes a text that never was before, for ``${builtins.uuid4}``.
         resolve_pid: The process of that number, for actions on another process than the event's.
         unavailable: Why a source of events cannot give a field for a type of event; empty if it can. A rule
             whose expression needs such a field for all its events is left out.

@@ -121,7 +121,7 @@ def test_what_is_wrong_is_said_with_its_place(case: dict[str, Any]) -> None:
 def test_rules_hold_in_a_row_as_the_table_says(sequence: dict[str, Any]) -> None:
     raw = json.dumps({"version": "1", "rules": sequence["rules"]}).encode()
     policy = read_policy(raw, name="table", origin=Origin.REMOTE)
-    loaded = load([policy], host={}, agent_version="7.80.0", store=VariableStore())
+    loaded = load([policy], host={}, agent_version="7.80.0", store=VariableStore(), new_id=str)
     assert loaded.problems == ()
     processes: dict[int, Process] = {}
 
