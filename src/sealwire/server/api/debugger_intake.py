@@ -57,8 +57,7 @@ class DebuggerApi:
                 arrived_ms=int(utc_now().timestamp() * 1000),
                 ahead_ms=int(ahead_s(scope) * 1000),
             )
-            async with self._intake.unpacking:
-                await self._intake.tenants[key.org_id].arrivals.take(upload)
+            await self._intake.tenants[key.org_id].arrivals.take(upload)
 
         await answer.after(take, 202)
 

@@ -34,6 +34,7 @@ MAX_UPLOAD_BYTES: Final = 10 * 1024 * 1024  # of messages at most 8 MiB; the res
 MAX_TAGS_CHARS: Final = 4_001  # where agents cut
 MAX_TAGS: Final = 200
 READ_IN_THREAD_BYTES: Final = 128 * 1024
+READ_AT_ONCE: Final = 4  # large bodies
 AT_ONCE: Final = 50  # envelopes, between two chances for others
 _STATUS_BYTES: Final = 64 * 1024
 _WINDOW_LOG: Final = 23
@@ -84,6 +85,7 @@ class Arrivals:
         self._statuses = said
         self._symbols = symbols
         self._seen: Counter[str] = Counter()
+        self._reading = asyncio.Semaphore(READ_AT_ONCE)
 
     async def take(self, upload: Upload) -> Outcome:
         """Take a body.
@@ -94,7 +96,8 @@ class Arrivals:
             UnavailableError: Too much is waiting; send it again.
         """
         if len(upload.body) > READ_IN_THREAD_BYTES or upload.encoding not in ("", "identity"):
-            parts = await asyncio.to_thread(_read, upload)
+            async with self._reading:
+                parts = await asyncio.to_thread(_read, upload)
         else:
             parts = _read(upload)
         source = source_of(upload)

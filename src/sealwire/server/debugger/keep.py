@@ -16,7 +16,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import msgspec
 import structlog
@@ -31,6 +31,13 @@ from sealwire.errors import (
 )
 from sealwire.server.debugger import finding, heads, masking
 from sealwire.server.debugger.books import MAX_NEWEST, MINUTES, Book, Said, add
+from sealwire.server.debugger.kept import Counts as Counts
+from sealwire.server.debugger.kept import Found as Found
+from sealwire.server.debugger.kept import Hit as Hit
+from sealwire.server.debugger.kept import KnownProbe as KnownProbe
+from sealwire.server.debugger.kept import Opened as Opened
+from sealwire.server.debugger.kept import Source as Source
+from sealwire.server.debugger.kept import Taken as Taken
 from sealwire.server.debugger.quota import Quota
 from sealwire.server.debugger.settings import SettingsDesk
 from sealwire.server.debugger.snapshot import Location, Snapshot
@@ -56,98 +63,7 @@ SLACK: Final = 250  # so many above a bound before something is dropped
 DROP_AT_ONCE: Final = 5_000
 COUNTS_RETAIN_MS: Final = 60 * 86_400_000
 SCAN_AT_ONCE: Final = 50
-
-
-class KnownProbe(Protocol):
-    """What is known of a probe where its data arrives: ``desk.Known`` is such a thing."""
-
-    @property
-    def template(self) -> str: ...
-
-
-class Source(NamedTuple):
-    """Who sent something.
-
-    Attributes:
-        ahead_ms: How far the clock of the sender is ahead of ours.
-    """
-
-    host: str
-    env: str
-    version: str
-    tags: Mapping[str, str]
-    key_id: str
-    arrived_ms: int
-    ahead_ms: int = 0
-
-
-class Taken(NamedTuple):
-    """What became of a lot of envelopes."""
-
-    kept: int = 0
-    over_quota: int = 0
-    refused: int = 0
-    unknown: int = 0
-    again: int = 0
-
-
-class Opened(NamedTuple):
-    """A snapshot with its values; names the organisation wants masked are.
-
-    Attributes:
-        problem: Why its values cannot be shown, if they make no sense; empty else.
-        template: Of the probe as it was then; has no values.
-    """
-
-    kept: Kept
-    snapshot: Snapshot
-    problem: str = ""
-    template: str = ""
-
-
-class Counts(NamedTuple):
-    """What came of a probe since it was made.
-
-    Attributes:
-        per_s: How many were kept per second, over the last ten.
-        last_ms: When the last one arrived; 0: none did.
-    """
-
-    kept: int = 0
-    over_quota: int = 0
-    refused: int = 0
-    per_s: float = 0.0
-    last_ms: int = 0
-
-
-class Hit(NamedTuple):
-    """A snapshot in which a text was found.
-
-    Attributes:
-        message: As it may be shown to those who see values.
-        paths: Of the rows it was found in (``tree``), with the value in one line; at most a few.
-        total: In how many rows.
-        in_message: Whether the message has it.
-    """
-
-    kept: Kept
-    message: str
-    paths: tuple[tuple[str, str], ...]
-    total: int
-    in_message: bool
-
-
-class Found(NamedTuple):
-    """What a search found, newest first.
-
-    Attributes:
-        scanned: How many snapshots were looked into.
-        is_all: Whether there are no others that might have it.
-    """
-
-    hits: tuple[Hit, ...]
-    scanned: int
-    is_all: bool
+SEARCHES_AT_ONCE: Final = 2  # threads are left for everything else
 
 
 class _Queued(NamedTuple):
@@ -192,6 +108,7 @@ class Snapshots:
         self._remembered: dict[str, None] = {}
         self._seen: Counter[str] = Counter()
         self._lock = asyncio.Lock()
+        self._searching = asyncio.Semaphore(SEARCHES_AT_ONCE)
         with database.read() as c:
             self._held = store.held(c, org_id)
             for probe_id, counted in store.load_counts(c, org_id).items():
@@ -412,7 +329,8 @@ class Snapshots:
                 store.Wanted(probe_id=probe_id, before=before), min(SCAN_AT_ONCE, scan - scanned)
             )
             wanted = {kept.snapshot_id for kept in lot if may_see(kept)}
-            hits += await asyncio.to_thread(self._find, wanted, needle)
+            async with self._searching:
+                hits += await asyncio.to_thread(self._find, wanted, needle)
             scanned += len(lot)
             is_end = len(lot) < SCAN_AT_ONCE and scanned < scan
             if is_end or len(hits) >= limit or scanned >= scan:
@@ -474,8 +392,11 @@ class Snapshots:
 
     async def run(self) -> None:
         """Write behind until cancelled; the rest is written on the way out."""
-        await self._restore_newest()
-        await keep_written(self.flush, every_s=WRITE_EVERY_S, what="snapshots")
+        restoring = asyncio.create_task(self._restore_newest(), name="newest messages")
+        try:
+            await keep_written(self.flush, every_s=WRITE_EVERY_S, what="snapshots")
+        finally:
+            restoring.cancel()
 
     async def _restore_newest(self) -> None:
         """Messages that live pages begin with, as they were before the start."""
@@ -515,9 +436,14 @@ class Snapshots:
                     return
                 try:
                     stored = await asyncio.to_thread(self._write, lot, more)
-                except BaseException:
+                except UnavailableError:
                     self._queue.extendleft(reversed(lot))
                     self._queued_bytes += sum(len(one.raw) for one in lot)
+                    raise
+                except Exception:  # they would stand in the way of all others
+                    for one in lot:
+                        self._unwritten.pop(one.kept.snapshot_id, None)
+                    self._seen["lost"] += len(lot)
                     raise
                 self._note_written(lot, stored, more)
                 await self._forget_above({one.kept.probe_id for one in lot})

@@ -13,6 +13,7 @@ import pytest
 from sealwire.errors import NotFoundError, UnavailableError
 from sealwire.server.debugger import keep as keeping
 from sealwire.server.debugger.keep import Kept, Taken
+from sealwire.server.store import debugger as store
 from tests.support.debugger_keep import NOW_MS, Keep
 from tests.support.messages import PROBE, Probe, message, value
 
@@ -209,6 +210,28 @@ def test_a_database_that_is_away_loses_nothing_and_full_means_no(
         assert keep.snapshots.take([message()], keep.source()).kept == 1
         await keep.snapshots.flush()
         assert len(await keep.snapshots.list()) == keep.snapshots.counts(PROBE).kept == 4
+
+    asyncio.run(case())
+
+
+def test_what_cannot_be_written_stands_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def case() -> None:
+        keep = Keep(tmp_path)
+
+        def broken(*_given: Any, **_named: Any) -> Any:
+            raise ValueError("something nobody thought of")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "put_snapshots", broken)
+            keep.snapshots.take([message("bad")], keep.source())
+            with pytest.raises(ValueError, match="nobody"):
+                await keep.snapshots.flush()
+        keep.snapshots.take([message("good")], keep.source())
+        await keep.snapshots.flush()
+        assert [kept.snapshot_id for kept in await keep.snapshots.list()] == ["good"]
+        assert keep.snapshots.counters()["lost"] == 1
 
     asyncio.run(case())
 
