@@ -10,6 +10,7 @@ import pytest
 from sealwire.agent.settings import (
     AgentSettings,
     Destination,
+    StatsdPorts,
     is_vendor_host,
     load_settings,
     parse_duration_s,
@@ -345,3 +346,24 @@ def test_uploads_are_passed_on_to_an_agent_and_to_nothing_else() -> None:
 def test_an_address_uploads_cannot_go_to_stops_the_start(value: str, said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         load(f"sealwire.forward_to={value}")
+
+
+def test_metrics_are_listened_for_where_the_open_source_agent_does(tmp_path: Path) -> None:
+    usual = load("dogstatsd_socket=").dogstatsd
+    assert usual == StatsdPorts("127.0.0.1", 8125)
+    assert load("use_dogstatsd=false").dogstatsd is None
+    chosen = load(
+        "bind_host=192.0.2.1", "dogstatsd_port=9125", f"dogstatsd_socket=unix://{tmp_path / 'd'}",
+        "statsd_forward_host=metrics.example", "statsd_forward_port=8225", "dogstatsd_so_rcvbuf=4096",
+    ).dogstatsd  # fmt: skip
+    assert chosen == StatsdPorts("192.0.2.1", 9125, tmp_path / "d", True, ("metrics.example", 8225), 4096)
+    everywhere = load("dogstatsd_socket=", environ={"DD_DOGSTATSD_NON_LOCAL_TRAFFIC": "true"}).dogstatsd
+    assert everywhere == StatsdPorts("0.0.0.0", 8125)
+    with pytest.raises(SettingsError, match="107 bytes"):
+        load(f"dogstatsd_socket=/{'x' * 107}")
+
+
+def test_what_probes_gave_is_posted_unless_switched_off() -> None:
+    assert ready().probes_url == "https://rc.example:8443"
+    assert ready("sealwire.probe_reports=false").probes_url == ""
+    assert load().probes_url == ""

@@ -145,6 +145,20 @@ def test_what_a_tracer_says_once_counts_for_all_its_spans() -> None:
     assert (row.env, row.version, row.runtime_id) == ("prod", "1.2", "r-1")
 
 
+def test_spans_of_probes_come_the_same_way() -> None:
+    trace = recorded.recorded_trace("attack_tool")
+    trace[0]["meta"] |= {"debugger.probeid": "p1", "who": "ann", "_dd.di.who.probe_id": "p2"}
+    quiet = [{**trace[0], "meta": {"debugger.probeid": "p3"}, "meta_struct": {}, "metrics": {}}]
+
+    found = read(payload(trace, quiet), now_ms=NOW_MS)
+
+    assert {(span.kind, span.probe_id) for span in found.probes} == {
+        ("span", "p1"), ("decoration", "p2"), ("span", "p3"),
+    }  # fmt: skip
+    assert {span.lang for span in found.probes} == {"python"}
+    assert len(found.spans) == 1
+
+
 def test_bytes_that_are_no_text_spare_nobody() -> None:
     packed = payload(recorded.recorded_trace("sql_injection"))
     odd = packed.replace(b"GET /", b"\xff\xfe\xff /")
