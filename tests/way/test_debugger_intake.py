@@ -64,7 +64,7 @@ def people(
     for key, words in zip(keys, permissions, strict=True):
         admin = it.plane.access.principal(key)
         of = services if key == keys[-1] else frozenset()
-        it.plane.access._application[digest_sent(key)] = replace(
+        it.plane.access._application[digest_sent(key)] = replace(  # type: ignore[index]
             admin,
             grants=tuple(replace(grant, services=of) for grant in admin.grants),
             scopes=frozenset(words.split()),
