@@ -39,7 +39,7 @@ MAX_CHARS: Final = 10_000  # more than the longest message of a probe
 
 PlaceName = Literal["anywhere", "line", "entry", "exit"]
 Expression = Annotated[str, msgspec.Meta(max_length=MAX_CHARS)]
-Word = Annotated[str, msgspec.Meta(max_length=1_000)]
+Word = Annotated[str, msgspec.Meta(max_length=1_000, pattern=r"^[^\x00]*$")]  # PostgreSQL takes no NUL
 Language = Literal["", "python", "javascript", "java", "dotnet", "go"]
 
 

@@ -154,10 +154,9 @@ async def show_clone(
 ) -> Response[str]:
     """Where a copy of a probe shall go."""
     row = await tenant.probes.get(principal, probe_id)
-    draft = replace(
-        _of_row(row),
-        service=request.query_params.get("service", "").strip() or row.service,
-        env=request.query_params.get("env", "").strip(),
+    draft = drafts.prefilled(
+        replace(_of_row(row), env=""),
+        {key: request.query_params.get(key, "") for key in ("service", "env", "name")},
     )
     return await _Cloning(request, principal, tenant, plane, row).form(draft)
 

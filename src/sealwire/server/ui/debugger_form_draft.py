@@ -252,7 +252,8 @@ PREFILLED: Final = (
 
 def prefilled(draft: Draft, parameters: Mapping[str, str]) -> Draft:
     """The draft with what the parameters of an address say."""
-    said = {key: parameters[key].strip() for key in PREFILLED if parameters.get(key, "").strip()}
+    given = {key: parameters.get(key, "").replace("\0", "").strip() for key in PREFILLED}
+    said = {key: text for key, text in given.items() if text}
     if said.get("kind") not in list(ProbeKind):
         said.pop("kind", None)
     if said.get("at") not in list(Moment):
