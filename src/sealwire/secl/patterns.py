@@ -122,6 +122,7 @@ def check_glob(glob: Glob) -> None:
 def _glob_tests(globs: Iterable[Glob], exact: frozenset[str]) -> list[Test]:
     """Tests for globs: the simple shapes by methods of texts, the rest by one regular expression."""
     starts: list[str] = []
+    below: list[str] = []
     ends: list[str] = []
     inside: list[str] = []
     folders: list[str] = []
@@ -134,7 +135,7 @@ def _glob_tests(globs: Iterable[Glob], exact: frozenset[str]) -> list[Test]:
         elif separator:
             head, _, last = text.rpartition(separator)
             if "*" not in head and last == "**":
-                starts.append(head + separator)
+                below.append(head + separator)
             elif "*" not in head and last == "*" and separator == "/":
                 folders.append(head + separator)
             else:
@@ -152,6 +153,8 @@ def _glob_tests(globs: Iterable[Glob], exact: frozenset[str]) -> list[Test]:
         found.append(frozenset(literal).__contains__)
     if folders:
         found.append(_in_folders(frozenset(folders)))
+    if below:
+        found.append(_below(tuple(below)))
     if starts:
         found.append(_starts(tuple(starts)))
     if ends:
@@ -166,6 +169,12 @@ def _glob_tests(globs: Iterable[Glob], exact: frozenset[str]) -> list[Test]:
 
 def _in_folders(folders: frozenset[str]) -> Test:
     return lambda text: text[: text.rfind("/") + 1] in folders
+
+
+def _below(folders: tuple[str, ...]) -> Test:
+    if "/" in folders:
+        return lambda text: text.startswith(folders) and text != "/"
+    return lambda text: text.startswith(folders)
 
 
 def _starts(starts: tuple[str, ...]) -> Test:
