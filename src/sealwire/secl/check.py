@@ -39,7 +39,7 @@ from sealwire.secl.conditions import (
     negation,
 )
 from sealwire.secl.constants import CONSTANTS
-from sealwire.secl.membership import Lists, check_network, is_one, written
+from sealwire.secl.membership import MAX_MACRO_DEPTH, Lists, check_network, is_one, written
 from sealwire.secl.parser import parse
 from sealwire.secl.problems import ExpressionError, quoted
 from sealwire.secl.syntax import (
@@ -62,7 +62,6 @@ from sealwire.secl.syntax import (
 from sealwire.secl.variables import Declaration
 
 MAX_EXPANDED: Final = 20_000  # parts of one expression once its macros are written out
-MAX_MACRO_DEPTH: Final = 30
 MAX_REGISTERS: Final = 2
 
 _FLIPPED: Final = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Choice: TypeAlias = TextSet | frozenset[int] | NetworkSet
 
 MAX_REGEXES: Final = 200  # of one list
+MAX_MACRO_DEPTH: Final = 30
 
 
 class Lists:
@@ -108,14 +109,16 @@ def _choice(
     )
 
 
-def _flat(checker: Checker, items: tuple[Node, ...]) -> list[Node]:
+def _flat(checker: Checker, items: tuple[Node, ...], *, depth: int = 0) -> list[Node]:
     """The items, with those of macros that are named among them."""
     found: list[Node] = []
     for item in items:
         checker.enter(item)
         meant = checker.list_meant(item)
         if isinstance(meant, Items):
-            found += _flat(checker, meant.items) if meant is not item else []
+            if depth > MAX_MACRO_DEPTH:
+                checker.fail(item, "The macros of this list lead to themselves, or through too many others.")
+            found += _flat(checker, meant.items, depth=depth + 1)
         else:
             found.append(meant)
     return found
