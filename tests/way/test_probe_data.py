@@ -116,10 +116,14 @@ def test_hostile_names_and_texts_are_kept_as_texts(tmp_path: Path) -> None:
         sent = batch(
             metrics=[measured(probe_id, 1, f"k:{HOSTILE}", HOSTILE), measured("no-such-probe", 1, HOSTILE)],
             spans=[decorated(decoration, {HOSTILE: HOSTILE}, {}, service=HOSTILE)],
+            dropped={'quo"tes\n': 7},
         )
         assert (await send(it, key, sent)).status_code == 200
         found = await it.get(f"/debugger/probes/{probe_id}/metrics?by=k")
         assert all(line["label"].isprintable() for line in found["lines"])
+        metrics = (await it.client.get("/metrics")).text
+        assert 'sealwire_debugger{org="1",what="metrics_unknown"} 1' in metrics
+        assert 'what="agents_quotes"} 7' in metrics
         (span,) = (await it.get(f"/debugger/probes/{decoration}/spans"))["spans"]
         assert list(span["tags"].values()) == [HOSTILE]
         assert (await it.client.get("/debugger/probes/no-such-probe")).status_code != 500

@@ -62,7 +62,7 @@ def render(plane: ControlPlane, machine: MachineApi) -> str:
         "# TYPE sealwire_debugger gauge",
     ]
     for org_id, tenant in plane.tenants.items():
-        for name, count in tenant.arrivals.counters().items():
+        for name, count in {**tenant.arrivals.counters(), **tenant.probe_data.counters()}.items():
             lines.append(f'sealwire_debugger{{org="{org_id}",what="{name}"}} {count}')
     usage = resource.getrusage(resource.RUSAGE_SELF)
     lines += [

@@ -1,8 +1,8 @@
 """What agents tell of probes in numbers and in traces: batches in, each counted once.
 
 Hides writing behind: what several batches brought is written in one transaction, together with the numbers
-of these batches, so that after a crash a batch was either counted or comes again. Whoever waits for a batch to
-be taken waits for that transaction.
+of these batches, so that after a crash a batch was either counted or comes again. Whoever waits for a batch
+to be taken waits for that transaction.
 
 Invariants: what waits is bounded, and full means no, not slow; a batch that comes again is not counted again.
 All of this lives on the event loop, only databases are asked in threads.
@@ -43,6 +43,7 @@ FORGET_EVERY_S: Final = 60.0
 MAX_CELLS: Final = 50_000
 MAX_SPANS: Final = 20_000
 MAX_RUNS: Final = 5_000  # of agents, whose batches are remembered
+MAX_REASONS: Final = 50
 MEMORY: Final = "probe_batch"
 
 
@@ -176,6 +177,17 @@ class ProbeData:
         self.spans.add(found, seen, host=plain(host, MAX_NAME_CHARS))
         self._work.set()
 
+    def counters(self) -> dict[str, int]:
+        """What was not kept, and what agents could not pass on, by reason."""
+        by_agents: Counter[str] = Counter()
+        for dropped in self.agents_dropped.values():
+            by_agents.update({_label(reason): count for reason, count in dropped.items()})
+        return {
+            **{f"metrics_{reason}": count for reason, count in sorted(self.metrics.counts.items())},
+            **{f"spans_{reason}": count for reason, count in sorted(self.spans.dropped.items())},
+            **{f"agents_{reason}": count for reason, count in sorted(by_agents.items())[:MAX_REASONS]},
+        }
+
     def _make_room(self) -> None:
         if self.metrics.pending > MAX_CELLS or self.spans.pending > MAX_SPANS:
             raise UnavailableError("More comes than can be written just now.", retry_after_s=5)
@@ -271,6 +283,10 @@ class ProbeData:
 
         self.metrics.forgotten(await asyncio.to_thread(forget))
         self.spans.forgotten()
+
+
+def _label(reason: str) -> str:
+    return "".join(each for each in reason if each.isascii() and (each.isalnum() or each == "_"))
 
 
 def _retrieve(done: asyncio.Future[None]) -> None:
