@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from sealwire.errors import UnavailableError
-from sealwire.server.api import security_intake
+from sealwire.server.api import intake, security_intake
 from sealwire.server.security import detection, go_payload
 from sealwire.server.security.query import parse
 from sealwire.server.store import security as store
@@ -212,7 +212,7 @@ def test_what_is_not_written_in_time_is_not_confirmed_and_counts_once(
         body = attacks(1, 3)
         with monkeypatch.context() as patched:
             patched.setattr(detection.Detection, "_put", away)
-            patched.setattr(security_intake, "WRITTEN_WITHIN_S", 0.05)
+            patched.setattr(intake, "WRITTEN_WITHIN_S", 0.05)
             for _ in range(2):
                 reply = await send(it, key, body, content_encoding="gzip")
                 assert reply.status_code == 503

@@ -34,8 +34,8 @@ from sealwire.server import access, audit, backup, settings
 from sealwire.server.api import admin, fast_lane, openapi, problems, requests
 from sealwire.server.api.debugger_intake import DebuggerApi
 from sealwire.server.api.inventory import InventoryApi
-from sealwire.server.api.proxies import Proxies, behind
 from sealwire.server.api.probe_intake import ProbeDataApi
+from sealwire.server.api.proxies import Proxies, behind
 from sealwire.server.api.remote_config import MachineApi, Receive, Scope, Send
 from sealwire.server.api.security_intake import SecurityApi
 from sealwire.server.control_plane import ControlPlane

@@ -47,8 +47,8 @@ class ServerSettings:
         inventory_every_s: How often agents tell what they are and see, 1..3600.
         security_retention_days: How long security traces are kept, 1..365.
         security_max_traces: How many are kept of each organisation; beyond, the oldest go first.
-        debugger_max_snapshots, debugger_max_bytes: So many snapshots of probes, and bytes of them, are kept of
-            each organisation; beyond, the oldest go first.
+        debugger_max_snapshots, debugger_max_bytes: So many snapshots of probes, and bytes of them, are kept
+            of each organisation; beyond, the oldest go first.
         organisation: Name of the organisation made at first start.
         public_url: How agents and people reach this server; empty means from ``listen`` and ``port``.
         webhook_networks: Networks besides public addresses that webhooks may call, such as 10.0.0.0/8.
