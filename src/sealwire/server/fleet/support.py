@@ -146,6 +146,10 @@ FEATURES: tuple[Feature, ...] = (
          "go": _S, "dotnet": _d("2.22.0")},
     ),
     Feature(
+        "debugger_symbols", "Dynamic Instrumentation: symbols for completion", "LIVE_DEBUGGING_SYMBOL_DB",
+        {"python": _r("4.16.0"), "java": _S, "go": _S, "dotnet": _S},
+    ),
+    Feature(
         "flags", "Feature flags", "FFE_FLAGS", {"python": _r("4.16.0"), "node": _r("5.132.0"), "go": _S},
     ),
 )  # fmt: skip
