@@ -194,7 +194,7 @@ class _Screen:
         self._probes_at = 0.0
 
     def _text(self, name: str) -> str:
-        return self._query.get(name, "").strip()[:MAX_WORD]
+        return self._query.get(name, "").replace("\0", "").strip()[:MAX_WORD]
 
     def generation(self) -> int:
         """Grows with what comes here."""
@@ -370,5 +370,5 @@ def _hit(kept: Kept, path: str, shown: str) -> HitView:
 
 
 def _cursor(text: str) -> tuple[int, str] | None:
-    at_ms, _, snapshot_id = text.partition(".")
+    at_ms, _, snapshot_id = text.replace("\0", "").partition(".")
     return (int(at_ms), snapshot_id) if at_ms.isdecimal() and len(at_ms) < 16 and snapshot_id else None

@@ -197,7 +197,7 @@ async def _read(
     tenant: Tenant, principal: Principal, snapshot_id: str, query: dict[str, str]
 ) -> tuple[Opened, Reading]:
     """A snapshot as somebody may see it."""
-    opened = await tenant.snapshots.open(snapshot_id)
+    opened = await tenant.snapshots.open(_stored(snapshot_id))
     known = tenant.probes.known(opened.kept.probe_id)
     seen = discretion.shown(principal, opened, known.template if known is not None else "")
     may_write = known is not None and any(
@@ -206,6 +206,11 @@ async def _read(
     )
     kept = tuple((name, query[name]) for name in ("compare", "q", "flag") if query.get(name))
     return opened, Reading(seen, snapshot_id, opened.kept.probe_id if may_write else "", kept)
+
+
+def _stored(snapshot_id: str) -> str:
+    """An id as it can be looked for: a database takes no NUL."""
+    return snapshot_id.replace("\0", "")[:128]
 
 
 def _inside(snapshot: Snapshot, path: str, first: str) -> Branch:
@@ -265,7 +270,7 @@ async def _other(
     if snapshot_id == kept.snapshot_id:
         return "A snapshot is the same as itself: choose another one."
     try:
-        opened = await tenant.snapshots.open(snapshot_id)
+        opened = await tenant.snapshots.open(_stored(snapshot_id))
     except NotFoundError:
         return "The snapshot it shall be compared with is no longer kept."
     if not discretion.may_see(principal, opened.kept):

@@ -142,7 +142,7 @@ class ValueView:
 
 @dataclass(frozen=True, slots=True)
 class FoundRow:
-    """A row that a search found: the way to it, and the value in a line."""
+    """A row that a search found: the way to it, and the value in a line; ``where`` if there is a choice."""
 
     href: str
     path: str
@@ -462,7 +462,7 @@ def _found_row(reading: Reading, row: Row) -> FoundRow:
     return FoundRow(
         href=f"{reading.href(row.path)}#chosen",
         path=visible(path, 200),
-        where=moment_words(moment),
+        where=moment_words(moment) if len(reading.snapshot.captures) > 1 else "",
         type=type_words(row.value),
         shown=visible(row.shown, 160),
         flags=flags(row.value),
