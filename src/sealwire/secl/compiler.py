@@ -91,13 +91,14 @@ class Compiler:
             cell[0] = None
             if rest(event) if last else bind(event, at + 1):
                 return True
-            process = event.process if place is Place.ANCESTORS else event.target
-            for count, ancestor in enumerate(process.ancestors()):
-                if count >= limit:
-                    break
-                cell[0] = ancestor
+            process = (event.process if place is Place.ANCESTORS else event.target).parent
+            left = limit
+            while process is not None and left:
+                cell[0] = process
                 if rest(event) if last else bind(event, at + 1):
                     return True
+                process = process.parent
+                left -= 1
             cell[0] = None
             return False
 
@@ -152,6 +153,8 @@ class Compiler:
                 quick = _quick(value, leaf.choice, test, negated=leaf.negated)
                 if quick is not None:
                     return quick
+            if value.register and not value.field.array:
+                return _of_bound(self._cell(value.register), value.field.key, test, negated=leaf.negated)
             if value.field.iterates and not value.register and not value.field.array:
                 found = _any_ancestor(value, test)
                 return _not(found) if leaf.negated else found
@@ -249,11 +252,15 @@ class Compiler:
         return lambda event: not unbound(event) and test(event)
 
     def _unbound(self, leaf: Leaf) -> Test | None:
+        """Whether a name in brackets is not bound yet; none if the leaf has no such name."""
         cells = tuple(
             self._cell(value.register)
             for value in values_of(leaf)
             if isinstance(value, FieldValue) and value.register
         )
+        if len(cells) == 1:
+            (only,) = cells
+            return lambda event: only[0] is None
         return (lambda event: any(cell[0] is None for cell in cells)) if cells else None
 
     def _cell(self, register: str) -> list[Process | None]:
@@ -450,6 +457,14 @@ def _quick(value: FieldValue, choice: object, test: Callable[[Any], bool], *, ne
             return lambda event: not test(event.values[key])
         return lambda event: test(event.values[key])
     return None
+
+
+def _of_bound(cell: list[Process | None], key: str, test: Callable[[Any], bool], *, negated: bool) -> Test:
+    def holds(event: Event) -> bool:
+        process = cell[0]
+        return process is not None and test(process.values[key]) is not negated
+
+    return holds
 
 
 def _any_ancestor(value: FieldValue, test: Callable[[Any], bool]) -> Test:

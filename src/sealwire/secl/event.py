@@ -29,6 +29,10 @@ _DEFAULTS: Final[dict[str, Value]] = {
 }
 
 
+# Nobody knows of a login is not the login of root.
+_DEFAULTS["auid"] = 4294967295
+
+
 class Fields(dict[str, Any]):
     """Values by their names; what is missing is derived or empty, and kept.
 

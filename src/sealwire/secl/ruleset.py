@@ -17,7 +17,7 @@ from sealwire.secl.conditions import NEVER, FieldValue
 from sealwire.secl.definitions import ActionDefinition
 from sealwire.secl.event import Event, Fields
 from sealwire.secl.needs import Needed, Values, about, union
-from sealwire.secl.patterns import TextSet
+from sealwire.secl.patterns import Glob, TextSet
 from sealwire.secl.rules import CompiledRule, CompiledVariant, Held, explain
 from sealwire.secl.variables import VariableStore
 
@@ -47,13 +47,16 @@ class Match:
 class _Indexed:
     """The rules of one bucket that need a value of one field."""
 
-    __slots__ = ("_exact", "_get", "_remembered", "_several", "_tests")
+    __slots__ = ("_below", "_exact", "_get", "_is_path", "_remembered", "_several", "_tests")
 
     def __init__(self, value: FieldValue, compiler: Compiler) -> None:
         self._get = compiler.value(value)
         self._several = value.array
+        self._is_path = value.field.separator == "/"
         self._exact: dict[Any, list[int]] = {}
         self._tests: list[tuple[int, Callable[[Any], bool]]] = []
+        # For paths: tests of patterns that fit only below one directory at the top.
+        self._below: dict[str, list[tuple[int, Callable[[Any], bool]]]] = {}
         self._remembered: dict[Any, tuple[int, ...]] = {}
 
     def add(self, position: int, values: Values) -> None:
@@ -69,9 +72,18 @@ class _Indexed:
             return
         for text in values.exact:
             self._exact.setdefault(text, []).append(position)
-        if not values.is_exact:
-            rest = TextSet(globs=values.globs, regexes=values.regexes)
-            self._tests.append((position, rest.test()))
+        rest: list[Glob] = []
+        tops: dict[str, list[Glob]] = {}
+        for glob in values.globs:
+            parts = glob.prefix.split("/", 2)
+            if self._is_path and len(parts) == 3 and not parts[0]:
+                tops.setdefault(parts[1], []).append(glob)
+            else:
+                rest.append(glob)
+        for top, globs in tops.items():
+            self._below.setdefault(top, []).append((position, TextSet(globs=tuple(globs)).test()))
+        if rest or values.regexes:
+            self._tests.append((position, TextSet(globs=tuple(rest), regexes=values.regexes).test()))
 
     def find(self, event: Event) -> tuple[int, ...]:
         value = self._get(event)
@@ -85,6 +97,10 @@ class _Indexed:
         for each in value if self._several else (value,):
             hits.update(self._exact.get(each, ()))
             hits.update(position for position, test in self._tests if position not in hits and test(each))
+            if self._below:
+                parts = each.split("/", 2)
+                below = self._below.get(parts[1], ()) if len(parts) == 3 and not parts[0] else ()
+                hits.update(position for position, test in below if position not in hits and test(each))
         if len(self._remembered) >= MAX_REMEMBERED:
             self._remembered.clear()
         found = tuple(hits)

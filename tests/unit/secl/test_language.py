@@ -32,9 +32,9 @@ WORDS = (
     "open.file.path", "exec.comm", "exec.argv", "process.ancestors.comm", "process.ancestors[A].pid",
     "open.flags", "process.is_thread", "connect.addr.ip", "process.created_at", "fim.write.file.path",
     "bpf.prog.helpers", "O_CREAT", "M", "LOOP", "==", "!=", "<", ">=", "=~", "!~", "in", "not", "not in",
-    "allin", "&&", "||", "&", "|", "^", "!", "+", "-", "(", ")", "(", ")", "[", "]", ",", '"a"', '~"a*"', 'r"(a|b)*"',
-    "1", "0x1f", "5s", "10.0.0.0/8", "::1", "true", "${process.pid}", "${x}", '"${process.pid}"', "#",
-    "exec.argv.length",
+    "allin", "&&", "||", "&", "|", "^", "!", "+", "-", "(", ")", "(", ")", "[", "]", ",", '"a"',
+    '~"a*"', 'r"(a|b)*"', "1", "0x1f", "5s", "10.0.0.0/8", "::1", "true", "${process.pid}", "${x}",
+    '"${process.pid}"', "#", "exec.argv.length",
 )  # fmt: skip
 MACROS = {"M": '["a", ~"b*"]', "LOOP": "LOOP && LOOP"}
 
