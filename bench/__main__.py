@@ -21,6 +21,7 @@ from bench import (
     pages,
     polls,
     publish,
+    secl,
     signals,
     snapshots,
     traces,
@@ -42,6 +43,7 @@ BENCHMARKS = {
     "denylist": functools.partial(denylist.run, rounds=5),
     "inspector": functools.partial(inspector.run, rounds=30),
     "snapshots": functools.partial(snapshots.run, seconds=60),
+    "secl": functools.partial(secl.run, rounds=9),
     "pages": functools.partial(pages.run, seconds=60, rounds=7),
 }
 

@@ -5,8 +5,8 @@ where ``SEALWIRE_DEFAULT_POLICY`` names the file (plain or gzip), the public def
 hosts do all day: programs started, files opened under paths that return and paths that never do, names asked
 for, connections, files changed; every round has new ones. Most match nothing, as on a host.
 
-The goals: a simple rule under 2 us per event, the whole default policy under 20 us for an event that does not
-match, so that 5,000 opens and 300 program starts a second stay under a tenth of a core.
+The goals: a simple rule under 2 us per event; a whole set under a twentieth of a core where 300 programs are
+started and 5,000 files opened a second, none under a path that was seen before.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ HOST = {"os": "linux", "kernel.version.major": 6, "kernel.version.minor": 18}
 VERSION = "7.80.0"
 T_NS = 1_800_000_000_000_000_000
 GOAL_SIMPLE_NS = 2_000.0
-GOAL_DEFAULT_NS = 20_000.0
+GOAL_SHARE = 0.05
+EXECS_PER_S, OPENS_PER_S = 300, 5_000
 POLICY_VARIABLE = "SEALWIRE_DEFAULT_POLICY"
 
 SIMPLE = {
@@ -217,30 +218,25 @@ def simple_rows(rounds: int, count: int) -> list[dict[str, Any]]:
     return rows
 
 
-def set_rows(
-    title: str, rules: Loaded, rounds: int, count: int, goal_ns: float | None
-) -> list[dict[str, Any]]:
+def set_rows(title: str, rules: Loaded, rounds: int, count: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
+    took: dict[str, float] = {}
     for kind, events in mixes(count, 0).items():
         evaluate = evaluation(rules)
         matched = sum(bool(evaluate(event)) for event in events)
-        took = per_event_ns(kind, evaluate, rounds=rounds, count=count)
-        row: dict[str, Any] = {
-            "row": f"{title}: {kind}",
-            "ns": round(took),
-            "rules": len(rules.rule_set.rules_for(events[0].type)),
-            "matched": round(matched / len(events), 3),
-        }
-        if goal_ns is not None:
-            row["held"] = took < goal_ns
-        rows.append(row)
+        took[kind] = per_event_ns(kind, evaluate, rounds=rounds, count=count)
+        row = {"row": f"{title}: {kind}", "ns": round(took[kind]), "matched": round(matched / len(events), 3)}
+        rows.append({**row, "rules": len(rules.rule_set.rules_for(events[0].type))})
+    share = (took["exec"] * EXECS_PER_S + took["open, new path"] * OPENS_PER_S) / 1e9
+    load_said = f"{title}: {EXECS_PER_S} execs + {OPENS_PER_S} opens a second"
+    rows.append({"row": load_said, "share": round(share, 4), "held": share < GOAL_SHARE})
     return rows
 
 
 def run(*, rounds: int, count: int = 5_000) -> None:
     """Measure everything and print it."""
     rows = simple_rows(rounds, count)
-    rows += set_rows("300 made-up rules", loaded(made_up(300)), rounds, count, GOAL_DEFAULT_NS)
+    rows += set_rows("300 made-up rules", loaded(made_up(300)), rounds, count)
     policy = default_policy()
     if policy is None:
         print(f"\n{POLICY_VARIABLE} names no file: the public default policy is left out.")
@@ -251,14 +247,14 @@ def run(*, rounds: int, count: int = 5_000) -> None:
         rows.append(
             {"row": "default policy: load", "ns": round(took_ms * 1e6), "rules": len(rules.rule_set.rules)}
         )
-        rows += set_rows("default policy", rules, rounds, count, GOAL_DEFAULT_NS)
+        rows += set_rows("default policy", rules, rounds, count)
     print_table(
         "Workload rules, CPU per event",
-        ("", "us", "rules", "matched", "goal"),
+        ("", "us, or share of a core", "rules", "matched", "goal"),
         [
             (
                 row["row"],
-                f"{row['ns'] / 1000:.2f}",
+                f"{row['ns'] / 1000:.2f}" if "ns" in row else f"{row['share']:.2%}",
                 row.get("rules", ""),
                 f"{row['matched']:.1%}" if "matched" in row else "",
                 verdict(row["held"]) if "held" in row else "",

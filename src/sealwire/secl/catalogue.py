@@ -215,7 +215,7 @@ args_flags text[] | arguments that are flags, without dashes
 args_options text[] | arguments with a value, as name=value
 args_truncated boolean | arguments were cut
 cmdline text windows | the whole command line
-envs text[] | names of its environment variables
+envs text[] | names of its environment variables; a few, such as LD_PRELOAD, also as NAME=value
 envp text[] | its environment, as NAME=value
 envs_truncated boolean | the environment was cut
 tty_name text | terminal it runs on

@@ -229,6 +229,23 @@ def options_of(argv: Iterable[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+# Variables of the environment that rules ask for with their values, as the original has them.
+_WITH_VALUE: Final = frozenset(
+    {"LD_PRELOAD", "LD_LIBRARY_PATH", "PATH", "HISTSIZE", "HISTFILESIZE", "GLIBC_TUNABLES", "SSH_CLIENT"}
+)
+
+
+def names_of(envp: Iterable[str]) -> tuple[str, ...]:
+    """Names of variables of the environment; for a few that matter also ``NAME=value``."""
+    found: list[str] = []
+    for each in envp:
+        name = each.partition("=")[0]
+        found.append(name)
+        if name in _WITH_VALUE:
+            found.append(each)
+    return tuple(found)
+
+
 def _name_of(path_key: str) -> Callable[[Fields], Value]:
     return lambda fields: fields[path_key].rpartition("/")[2]
 
@@ -250,7 +267,7 @@ def _derivations() -> dict[str, Callable[[Fields], Value]]:
         "args": lambda fields: " ".join(fields["argv"]),
         "args_flags": lambda fields: flags_of(fields["argv"]),
         "args_options": lambda fields: options_of(fields["argv"]),
-        "envs": lambda fields: tuple(each.partition("=")[0] for each in fields["envp"]),
+        "envs": lambda fields: names_of(fields["envp"]),
     }
     for key in _DEFAULTS:
         stem, _, last = key.rpartition(".")
