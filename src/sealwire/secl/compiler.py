@@ -39,7 +39,7 @@ from sealwire.secl.conditions import (
 )
 from sealwire.secl.event import NOBODY, Event, Process
 from sealwire.secl.networks import NetworkSet, address
-from sealwire.secl.patterns import Glob, TextSet
+from sealwire.secl.patterns import MAX_STARS, Glob, TextSet
 from sealwire.secl.regex import Regex
 from sealwire.secl.variables import VariableStore
 
@@ -517,8 +517,16 @@ def _same_address(left: Any, right: Any) -> bool:
 
 
 @lru_cache(maxsize=1_024)
-def _glob_test(text: str, separator: str) -> Callable[[str], bool]:
+def _kept_glob_test(text: str, separator: str) -> Callable[[str], bool]:
     return TextSet(globs=(Glob(text, separator),)).test()
+
+
+def _glob_test(text: str, separator: str) -> Callable[[str], bool]:
+    if text.count("*") > MAX_STARS:
+        return lambda text: False
+    if len(text) > 512:
+        return TextSet(globs=(Glob(text, separator),)).test()
+    return _kept_glob_test(text, separator)
 
 
 def _pattern(value: Value, *, folded: bool) -> Callable[[Any, Any], bool]:

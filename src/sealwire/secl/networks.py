@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-_MAPPED: Final = 0xFFFF << 32  # ::ffff:a.b.c.d is a.b.c.d
-
 
 class Address(NamedTuple):
     """An address as a number; version 0 is no address."""
@@ -18,9 +16,16 @@ class Address(NamedTuple):
     number: int
 
 
-@lru_cache(maxsize=8_192)
+MAX_ADDRESS_CHARS: Final = 64
+
+
 def address(text: str) -> Address:
     """The address a text says; an IPv4 address within IPv6 is the IPv4 address."""
+    return _address(text) if len(text) <= MAX_ADDRESS_CHARS else Address(0, 0)
+
+
+@lru_cache(maxsize=8_192)
+def _address(text: str) -> Address:
     try:
         found = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:

@@ -22,6 +22,7 @@ from sealwire.secl.rules import CompiledRule, CompiledVariant, Held, explain
 from sealwire.secl.variables import VariableStore
 
 MAX_REMEMBERED: Final = 16_384  # values per field of which it is kept which rules they may match
+MAX_REMEMBERED_CHARS: Final = 512  # longer ones are looked up anew, so that nobody fills the memory with them
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +102,18 @@ class _Indexed:
                 parts = each.split("/", 2)
                 below = self._below.get(parts[1], ()) if len(parts) == 3 and not parts[0] else ()
                 hits.update(position for position, test in below if position not in hits and test(each))
-        if len(self._remembered) >= MAX_REMEMBERED:
-            self._remembered.clear()
         found = tuple(hits)
-        self._remembered[value] = found
+        if _size(value) <= MAX_REMEMBERED_CHARS:
+            if len(self._remembered) >= MAX_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[value] = found
         return found
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, tuple):
+        return sum(len(each) if isinstance(each, str) else 8 for each in value)
+    return len(value) if isinstance(value, str) else 8
 
 
 class _Bucket:

@@ -20,7 +20,7 @@ from sealwire.secl.catalogue import Type
 from sealwire.secl.event import Event, Process, Value
 
 MAX_SCOPES: Final = 10_000
-MAX_TEXT_CHARS: Final = 65_536
+MAX_TEXT_CHARS: Final = 8_192
 DEFAULT_SIZE: Final = 100  # elements of a list whose action does not say
 MAX_SIZE: Final = 100_000
 
