@@ -104,7 +104,8 @@ def test_questions_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         for query in (
             "files?env=prod", "files?service=", "functions?service=shop&limit=0", "lines?service=shop",
             "functions?service=shop&limit=1000", "files?service=shop&text=" + "x" * 1001,
-            "names?service=shop&file=a.py&line=-1",
+            "names?service=shop&file=a.py&line=-1", "files?service=%00", "summary?service=shop&env=%00",
+            "functions?service=shop&text=%00", "names?service=shop&type=a&method=%00",
         ):  # fmt: skip
             reply = await it.client.get(f"/api/admin/v1/debugger/symbols/{query}", headers=it.headers)
             assert reply.status_code in (400, 422), query
@@ -113,6 +114,10 @@ def test_questions_that_make_no_sense_are_refused(tmp_path: Path) -> None:
                 f"/api/admin/v1/debugger/symbols/names?service=shop{query}", headers=it.headers
             )
             assert reply.status_code == 422, query
-        assert await it.get(asking("lines", file="../../\x00" * 50)) == {"lines": []}
+        reply = await it.client.get(
+            f"/api/admin/v1{asking('lines', file='a.py' + chr(0))}", headers=it.headers
+        )
+        assert reply.status_code in (400, 422)
+        assert await it.get(asking("lines", file="../../" * 50)) == {"lines": []}
 
     run(tmp_path, case)

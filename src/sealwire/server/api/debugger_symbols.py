@@ -19,9 +19,11 @@ from sealwire.server.debugger.symbols import MAX_LIMIT
 
 READ: Final = {"permission": "debugger_read"}
 
-Service = Annotated[str, QueryParameter(min_length=1, max_length=300)]
-Env = Annotated[str, QueryParameter(max_length=300)]
-Text = Annotated[str, QueryParameter(max_length=1_000)]
+_NO_NUL: Final = r"^[^\x00]*$"  # PostgreSQL takes none
+
+Service = Annotated[str, QueryParameter(min_length=1, max_length=300, pattern=_NO_NUL)]
+Env = Annotated[str, QueryParameter(max_length=300, pattern=_NO_NUL)]
+Text = Annotated[str, QueryParameter(max_length=1_000, pattern=_NO_NUL)]
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)]
 
 
@@ -143,7 +145,7 @@ async def complete_functions(
 async def list_lines(
     tenant: OwnTenant,
     service: Service,
-    file: Annotated[str, QueryParameter(min_length=1, max_length=1_000)],
+    file: Annotated[str, QueryParameter(min_length=1, max_length=1_000, pattern=_NO_NUL)],
     env: Env = "",
 ) -> SymbolLines:
     """Lines of a file a probe can sit on, and the functions they belong to. The end of a path is enough."""
@@ -162,7 +164,7 @@ async def list_names(
     env: Env = "",
     file: Text = "",
     line: Annotated[int, QueryParameter(ge=0, le=1_000_000)] = 0,
-    type_: Annotated[str, QueryParameter(name="type", max_length=1_000)] = "",
+    type_: Annotated[str, QueryParameter(name="type", max_length=1_000, pattern=_NO_NUL)] = "",
     method: Text = "",
 ) -> SymbolNames:
     """Names an expression may use at a line of a file, or in a method of a type."""
