@@ -66,7 +66,7 @@ class ServiceRow:
         by: What decides whether it is on.
         needs: What must be done at applications; empty where nothing must.
         symbols: What is known of it in words.
-        configs: Those that say so.
+        config: The one that says so; ``symbols_config`` the one that asks for symbols.
     """
 
     dom_id: str
@@ -76,11 +76,12 @@ class ServiceRow:
     counts: str
     tracers: tuple[str, ...]
     by: str
-    configs: tuple[Link, ...]
+    config: Link | None
     needs: tuple[str, ...]
     symbols: str
     symbols_more: str
     symbols_at: Moment
+    symbols_config: Link | None
     fleet_href: str
     new_href: str | None
     switches: tuple[SwitchView, ...]
@@ -207,6 +208,8 @@ class _Screen:
         settings = self._settings.get(one.sample.client_id) if one.sample is not None else None
         symbols = self._symbols.get((one.service, one.env))
         words, more = _symbols_words(one, symbols)
+        has_order = one.switched.dynamic_instrumentation is not None
+        switching, asking = one.switched.config_ids[:has_order], one.switched.config_ids[has_order:]
         asked = {"service": one.service, **({"env": one.env} if one.env else {})}
         terms = " ".join(f'{name}:"{value}"' for name, value in asked.items() if '"' not in value)
         may_set = any(
@@ -225,11 +228,12 @@ class _Screen:
                 for (language, version), count in one.tracers.most_common(3)
             ),
             by=running.by_what(one, settings),
-            configs=tuple(config_link(each, "its config") for each in one.switched.config_ids[:2]),
+            config=config_link(switching[0], "Config for instrumentation") if switching else None,
             needs=running.needs(one),
             symbols=words,
             symbols_more=more,
             symbols_at=moment(None if symbols is None else symbols.uploaded_ms / 1000),
+            symbols_config=config_link(asking[0], "Config for symbols") if asking else None,
             fleet_href=f"/fleet?{urlencode({'q': terms})}",
             new_href=f"/debugger/new?{urlencode({**asked, 'language': one.languages[0]})}"
             if may_set and one.service and one.languages
