@@ -19,6 +19,43 @@ function sell (sku, count) {
   return total // here: order and total are known
 }
 
+class Line {
+  constructor (sku, price) {
+    this.sku = sku
+    this.price = price
+  }
+}
+
+class Sold {
+  constructor () {
+    this.id = 7
+    this.total = 12.5
+    this.lines = [new Line('a-1', 2.5), new Line('b-2', 10)]
+    this.note = null
+  }
+}
+
+// Variables of every kind, for expressions to read.
+function allSorts () {
+  const n = 2
+  const f = 1.5
+  const b = true
+  const none = null
+  const s = 'hello wörld'
+  const empty = ''
+  const l = [1, 2, 3]
+  const words = ['ab', 'b', '']
+  const noneYet = []
+  const none_yet = noneYet // eslint-disable-line camelcase
+  const d = { k: 1, z: null, w: 'text' }
+  const order = new Sold()
+  const rows = [{ p: 1 }, { p: 20 }]
+  const known = [n, f, b, none, s, empty, l, words, none_yet, d, order, rows]
+  return known.length // here: all sorts are known
+}
+
+app.get('/sorts', (req, res) => res.json({ count: allSorts() }))
+
 app.get('/', (req, res) => res.send('welcome'))
 
 app.get('/order', (req, res) => res.json({ total: sell(req.query.sku || 'wax', Number(req.query.count || 1)) }))

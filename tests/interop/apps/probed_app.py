@@ -29,6 +29,12 @@ def order() -> object:
     return jsonify({"total": probed_shop.sell(sku, count)})
 
 
+@app.get("/sorts")
+def sorts() -> object:
+    """Call what has variables of every kind."""
+    return jsonify({"count": probed_shop.all_sorts()})
+
+
 @app.get("/later")
 def later() -> object:
     """Load a module that was not needed before, and call it."""

@@ -27,3 +27,29 @@ def sell(sku: str, count: int) -> float:
 def quick(number: int) -> int:
     doubled = number * 2
     return doubled + 1  # here: doubled is known
+
+
+class Line:
+    def __init__(self, sku: str, price: float) -> None:
+        self.sku = sku
+        self.price = price
+
+
+class Sold:
+    def __init__(self) -> None:
+        self.id = 7
+        self.total = 12.5
+        self.lines = [Line("a-1", 2.5), Line("b-2", 10)]
+        self.note = None
+
+
+def all_sorts() -> int:
+    """Variables of every kind, for expressions to read."""
+    n, f, b, none = 2, 1.5, True, None
+    s, empty = "hello wörld", ""
+    l, words, none_yet = [1, 2, 3], ["ab", "b", ""], []  # noqa: E741 - as in the other judges
+    d = {"k": 1, "z": None, "w": "text"}
+    order = Sold()
+    rows = [{"p": 1}, {"p": 20}]
+    known = (n, f, b, none, s, empty, l, words, none_yet, d, order, rows)
+    return len(known)  # here: all sorts are known
