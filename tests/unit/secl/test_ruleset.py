@@ -49,7 +49,8 @@ def ids(loaded: Loaded, event: Event, now_ns: int = 0) -> list[str]:
 
 LEAVES = (
     'open.file.path == "/a"', 'open.file.path in ["/a", "/b/c"]', 'open.file.path =~ "/b/*"',
-    'open.file.path =~ "/**"', 'open.file.path =~ "/*/c"', 'open.file.path =~ r"c$"', 'open.file.path != "/a"',
+    'open.file.path =~ "/**"', 'open.file.path =~ "/*/c"', 'open.file.path =~ r"c$"',
+    'open.file.path != "/a"',
     'open.file.path not in [~"/b/**"]', 'open.file.name == "c"', 'open.file.name in [~"c*", "a"]',
     "open.flags & O_CREAT > 0", "open.flags == 0", "open.flags in [0, 64]", 'process.comm == "x"',
     'process.comm in [~"x*", "y"]', 'process.argv in ["-i"]', 'process.argv not in ["-i"]',
