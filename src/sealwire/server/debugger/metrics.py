@@ -35,7 +35,8 @@ MAX_POINTS: Final = 1_000  # of one line
 MAX_LINES: Final = 20
 MAX_TAG_KEYS: Final = 50
 RECENT: Final = 31  # blocks of a probe in memory
-RATE_BLOCKS: Final = 3
+RATE_BLOCKS: Final = 3  # with the one that is not full yet
+_ON_THE_WAY_MS: Final = 2_000  # so long agents hold what they measured
 MAX_RESTORED: Final = 5_000
 OTHER_LABEL: Final = "other"
 
@@ -92,7 +93,7 @@ class Latest(NamedTuple):
     """The newest block of a probe.
 
     Attributes:
-        per_s: Values a second, over the last full blocks.
+        per_s: Values a second, over the last blocks, or since the first came where that is less.
         heard_ms: When the newest of it arrived, or the block began where that is not known any more.
     """
 
@@ -109,6 +110,7 @@ class _Held:
 
     generation: int = 0
     heard_ms: int = 0
+    since_ms: int = 0  # since when it is heard without a long pause
     stored: int = 0  # bytes
     metrics: dict[tuple[str, str], int] = field(default_factory=dict)  # and when each was last heard
     recent: dict[BlockKey, Cell] = field(default_factory=dict)
@@ -244,6 +246,8 @@ class ProbeMetrics:
         return True
 
     def _note(self, held: _Held, key: BlockKey, total: Cell, heard_ms: int) -> None:
+        if heard_ms - held.heard_ms > RATE_BLOCKS * _BLOCK_MS:
+            held.since_ms = heard_ms
         held.heard_ms = max(held.heard_ms, heard_ms)
         held.metrics[key.metric, key.kind] = max(held.metrics.get((key.metric, key.kind), 0), heard_ms)
         held.recent[key] = total
@@ -313,18 +317,11 @@ class ProbeMetrics:
         now_ms = self._now_ms()
         if newest.at_ms < now_ms - RETAIN_MS:
             return None
-        until_ms = now_ms // _BLOCK_MS * _BLOCK_MS
-        full = [
-            cell.count
-            for key, cell in held.recent.items()
-            if (key.metric, key.kind) == (newest.metric, newest.kind)
-            and until_ms - RATE_BLOCKS * _BLOCK_MS <= key.at_ms < until_ms
-        ]
         return Latest(
             newest.metric,
             newest.kind,
             _point(newest.at_ms, held.recent[newest]),
-            sum(full) / (RATE_BLOCKS * BUCKET_S),
+            _per_s(held, newest, now_ms),
             held.heard_ms,
         )
 
@@ -365,6 +362,22 @@ def _point(at_ms: int, cell: Cell) -> Point:
         at_ms, cell.count, rounded(cell.sum), cell.min, cell.max, cell.last,
         *(None if each is None else rounded(each) for each in cell.quantiles()),
     )  # fmt: skip
+
+
+def _per_s(held: _Held, newest: BlockKey, now_ms: int) -> float:
+    """Values a second of a metric: what agents hold back for a moment is not missed."""
+    first_ms = now_ms // _BLOCK_MS * _BLOCK_MS - (RATE_BLOCKS - 1) * _BLOCK_MS
+    counted = [
+        (key.at_ms, cell.count)
+        for key, cell in held.recent.items()
+        if (key.metric, key.kind) == (newest.metric, newest.kind) and key.at_ms >= first_ms
+    ]
+    since_ms = held.since_ms - _ON_THE_WAY_MS
+    for at_ms, _ in counted:
+        if at_ms + _BLOCK_MS <= since_ms:
+            since_ms = at_ms  # measured before anything was heard: an agent was away
+    lasts_ms = now_ms - max(first_ms, since_ms)
+    return sum(count for _, count in counted) / (max(lasts_ms, 1_000) / 1000)
 
 
 def _label(tags: tuple[str, ...], by: str) -> str:

@@ -68,7 +68,7 @@ class Pulse:
         per_s: Over the last seconds.
         over_quota: Left out because there were too many.
         last: When the newest came.
-        unit: What is counted: ``message``, ``value`` or ``span``.
+        unit: What is counted: ``message``, ``value`` or ``span``; over how long, in words, is ``over``.
     """
 
     per_s: float
@@ -76,6 +76,7 @@ class Pulse:
     over_quota: int
     last: Moment
     unit: str
+    over: str = "ten seconds"
 
     @property
     def rate(self) -> str:
@@ -282,8 +283,9 @@ def pulse_of(tenant: Tenant, row: ProbeRow) -> Pulse:
     if row.probe.kind is ProbeKind.METRIC:
         latest = tenant.probe_metrics.latest(row.probe_id)
         if latest is None:
-            return Pulse(0.0, 0, kept.over_quota, NEVER, "value")
-        return Pulse(latest.per_s, 0, kept.over_quota, moment(latest.heard_ms / 1000), "value")
+            return Pulse(0.0, 0, kept.over_quota, NEVER, "value", "half minute")
+        heard = moment(latest.heard_ms / 1000)
+        return Pulse(latest.per_s, 0, kept.over_quota, heard, "value", "half minute")
     if row.probe.kind is ProbeKind.LOG:
         return Pulse(kept.per_s, kept.kept, kept.over_quota, _when(kept.last_ms), "message")
     spans = tenant.probe_spans.counts(row.probe_id)

@@ -140,6 +140,46 @@ def test_what_two_agents_measured_is_added_up_and_is_there_after_a_restart(tmp_p
     asyncio.run(case())
 
 
+def test_the_rate_is_right_at_once_and_falls_when_nothing_comes(tmp_path: Path) -> None:
+    def rate(place: Place) -> float:
+        latest = place.data.metrics.latest(ID)
+        assert latest is not None
+        return latest.per_s
+
+    async def case() -> None:
+        place = Place(tmp_path)
+        async with place.running():
+            place.now_ms = NOW_MS + 8_000
+            await place.take(batch(metrics=[measured(range(20))]))
+            assert rate(place) == 10.0  # of the two seconds before it was heard
+            place.now_ms = NOW_MS + 12_000
+            await place.take(batch(2, metrics=[measured(range(40), at_ms=NOW_MS + 10_000)]))
+            assert rate(place) == 10.0
+            place.now_ms = NOW_MS + 38_000
+            assert rate(place) == pytest.approx(40 / 28)
+            place.now_ms = NOW_MS + 40_000
+            assert rate(place) == 0.0
+        place = Place(tmp_path)
+        place.now_ms = NOW_MS + 24_000
+        assert rate(place) == pytest.approx(60 / 24)  # after a restart: by whole blocks
+
+    asyncio.run(case())
+
+
+def test_what_an_agent_held_back_while_it_was_away_makes_no_flood(tmp_path: Path) -> None:
+    async def case() -> None:
+        place = Place(tmp_path)
+        async with place.running():
+            place.now_ms = NOW_MS + 25_000
+            kept = [measured(range(100), at_ms=NOW_MS + at) for at in (0, 10_000, 20_000)]
+            await place.take(batch(metrics=kept))
+            latest = place.data.metrics.latest(ID)
+            assert latest is not None
+            assert latest.per_s == pytest.approx(300 / 25)
+
+    asyncio.run(case())
+
+
 def test_a_batch_that_comes_again_counts_once_even_after_a_restart(tmp_path: Path) -> None:
     async def case() -> None:
         sent = batch(
