@@ -20,6 +20,7 @@ from sealwire.server.ui.views import Moment
 
 WIDTH: Final = 1_000.0
 HEIGHT: Final = 200.0
+ALONE: Final = 8.0
 MAX_LINES: Final = 6
 SPARK_WIDTH: Final = 90
 SPARK_HEIGHT: Final = 18
@@ -269,16 +270,20 @@ def _path(
     step_s: int,
 ) -> str:
     """Through all values; where two slots are missing it is taken up anew."""
-    parts: list[str] = []
-    last = 0
+    stretches: list[list[tuple[int, float]]] = []
     for at_ms, value in values:
         if value is None or not math.isfinite(value):
             continue
-        goes_on = parts and at_ms - last <= step_s * 2_500
-        # A point that stands alone is a line of no length with a round end.
-        parts.append(f"L{x(at_ms)} {y(value)}" if goes_on else f"M{x(at_ms)} {y(value)}h0.1")
-        last = at_ms
-    return "".join(parts)
+        if not stretches or at_ms - stretches[-1][-1][0] > step_s * 2_500:
+            stretches.append([])
+        stretches[-1].append((at_ms, value))
+    return "".join(
+        # A point that stands alone is a short line, so that it is seen.
+        f"M{round(x(each[0][0]) - ALONE / 2, 1)} {y(each[0][1])}h{ALONE}"
+        if len(each) == 1
+        else "M" + "L".join(f"{x(at_ms)} {y(value)}" for at_ms, value in each)
+        for each in stretches
+    )
 
 
 def _band(buckets: Sequence[Point], x: Callable[[int], float], y: Callable[[float], float]) -> str:

@@ -41,6 +41,7 @@ from sealwire.server.ui.debugger_words import (
 from sealwire.server.ui.render import client_href, dom_id, moment
 from sealwire.server.ui.security_traces_words import visible
 from sealwire.server.ui.views import Link, Moment, Status
+from sealwire.wire.probe_traces import ORIGIN_TAGS
 
 SHOWN_MESSAGES: Final = 50
 SHOWN_SPANS: Final = 25
@@ -50,6 +51,7 @@ SHOWN_REVISIONS: Final = 20
 OWN_WORDS: Final = "These are the tracer's words. Check the place and the expressions against the code."
 MAX_LINE: Final = 1_000
 MAX_LINES: Final = 60
+_INTERNAL: Final = "_dd."  # tags that tracers put on for themselves
 
 T = TypeVar("T")
 
@@ -120,13 +122,19 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class SpanLine:
-    """A span that a probe made, or put tags on."""
+    """A span that a probe made, or put tags on.
+
+    Attributes:
+        code: The file and line it is of, without the folders; ``code_path`` with them.
+    """
 
     dom_id: str
     at: Moment
     clock: str
     name: str
     where: str
+    code: str
+    code_path: str
     took: str
     is_error: bool
     trace: str
@@ -362,17 +370,24 @@ def _kept_traces(database: Database, org_id: int, trace_ids: set[str]) -> set[st
 def _span(span: ProbeSpan, principal: Principal, kept: set[str]) -> SpanLine:
     if not discretion.may_see_values(principal, service=span.service, env=span.env):
         span = span.without_values()
+    tags = dict(span.tags)
+    code_path = ""
+    if span.kind == "span":
+        code_path = ":".join(part for tag in ORIGIN_TAGS[:2] if (part := tags.get(tag, "")))
+        tags = {tag: text for tag, text in tags.items() if not tag.startswith(_INTERNAL)}
     return SpanLine(
         dom_id=f"span-{span.row_id}",
         at=moment(span.at_ms / 1000),
         clock=_clock(span.at_ms),
         name=visible(span.resource or span.name, 200),
         where=visible(span.host or span.service, 80),
+        code=visible(code_path.replace("\\", "/").rpartition("/")[2], 120),
+        code_path=visible(code_path, 500),
         took=_took(span.duration_us),
         is_error=span.is_error,
         trace=visible(span.trace_id, 40)[-8:],
         trace_href=f"/security/traces/{span.trace_id}" if span.trace_id in kept else "",
-        tags=_pairs(span.tags),
+        tags=_pairs(tags),
         errors=_pairs(span.errors),
     )
 
