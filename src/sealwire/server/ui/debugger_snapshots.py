@@ -22,6 +22,7 @@ from sealwire.server.debugger.probes import ProbeKind
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import debugger_snapshots_detail as detail
 from sealwire.server.ui.debugger_snapshots_tree import PATH, moment_words
+from sealwire.server.ui.debugger_words import place_words
 from sealwire.server.ui.live import Fragments, Rows
 from sealwire.server.ui.pages import Watching
 from sealwire.server.ui.render import dom_id, macro, page
@@ -292,8 +293,9 @@ class _Screen:
             day=clock[:10],
             clock=clock[11:23],
             message=visible(said, 300),
-            probe=(visible(probe.config.name, 80) if probe is not None else "")
-            or f"Probe {kept.probe_id[:8]}",
+            probe=(visible(probe.config.name, 80) or place_words(probe.probe))
+            if probe is not None
+            else f"Probe {kept.probe_id[:8]}",
             probe_href=f"/debugger/probes/{quote(kept.probe_id, safe='')}",
             service=visible(kept.service, 80),
             env=visible(kept.env, 80),
@@ -320,7 +322,11 @@ class _Screen:
         probe_id = self._text("probe")
         may_see = self._principal.may(discretion.CAPTURE)
         options = [
-            Option(each, f"{visible(row.config.name, 60)} · {visible(row.service, 40)}", each == probe_id)
+            Option(
+                each,
+                f"{visible(row.config.name, 60) or place_words(row.probe)} · {visible(row.service, 40)}",
+                each == probe_id,
+            )
             for each, row in probes.items()
         ]
         if probe_id and probe_id not in probes:

@@ -39,6 +39,7 @@ from sealwire.server.ui.debugger_snapshots_tree import (
     ValueView,
     moment_words,
 )
+from sealwire.server.ui.debugger_words import place_words
 from sealwire.server.ui.render import macro, moment, page
 from sealwire.server.ui.security_traces_words import visible
 from sealwire.server.ui.views import Link, Moment, Tab
@@ -75,12 +76,13 @@ class ThrownView:
 
 @dataclass(frozen=True, slots=True)
 class FactView:
-    """Something that is known of it."""
+    """Something that is known of it; with ``copy_id`` there is a button to copy it."""
 
     label: str
     text: str
     href: str | None = None
     is_code: bool = False
+    copy_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class SnapshotPage:
     """The inspector.
 
     Attributes:
+        where: Short; ``where_path`` with its folders.
         needs: Which permission is missing; empty for who sees values.
         problem: Why its values make no sense; empty else.
         flags: Values that are not whole, by why, each leading to them.
@@ -103,7 +106,9 @@ class SnapshotPage:
     clock: str
     probe: Link
     probe_gone: bool
+    probe_id: str
     where: str
+    where_path: str
     facts: tuple[FactView, ...]
     needs: str
     problem: str
@@ -328,6 +333,7 @@ def _page(
     elif note:
         compare = CompareView(Link(""), Link(""), (), (), (), 0, 0, note)
     has_captures = bool(snapshot.captures)
+    where = str(snapshot.location)
     return SnapshotPage(
         snapshot_id=kept.snapshot_id,
         title=f"Snapshot {clock(kept.at_ms)[11:19]}",
@@ -335,11 +341,15 @@ def _page(
         at=moment(kept.at_ms / 1000),
         clock=clock(kept.at_ms),
         probe=Link(
-            (visible(known.name, 100) if known is not None else "") or f"Probe {visible(kept.probe_id, 40)}",
+            (visible(known.name, 100) or place_words(known.probe))
+            if known is not None
+            else f"Probe {visible(kept.probe_id, 8)}",
             f"/debugger/probes/{quote(kept.probe_id, safe='')}",
         ),
         probe_gone=known is None,
-        where=visible(str(snapshot.location), 300),
+        probe_id=visible(kept.probe_id, 40),
+        where=visible(where.replace("\\", "/").rpartition("/")[2], 200),
+        where_path=visible(where, 300),
         facts=tuple(_facts(kept, snapshot, trace_href)),
         needs="" if may_see else _NEEDED,
         problem=opened.problem,
@@ -426,10 +436,11 @@ def _facts(kept: Kept, snapshot: Snapshot, trace_href: str | None) -> list[FactV
         FactView("Version", visible(kept.version, 100)),
         FactView("Host", visible(kept.host, 200)),
         FactView("Thread", visible(snapshot.thread, 200)),
+        FactView("Code", visible(_code(snapshot), 300), is_code=True),
         FactView("Duration", duration_words(kept.duration_ns)),
         FactView("Probe version", str(kept.probe_version)),
         FactView("Language", visible(snapshot.language, 40)),
-        FactView("Trace", visible(snapshot.trace_id, 64), trace_href, is_code=True),
+        FactView("Trace", visible(snapshot.trace_id, 64), trace_href, is_code=True, copy_id="trace-id"),
         FactView("Span", visible(snapshot.span_id, 64), is_code=True),
         FactView("Exception", visible(snapshot.exception_id, 128), is_code=True),
         FactView("Process", visible(", ".join(f"{k}:{v}" for k, v in snapshot.process_tags), 600)),
@@ -437,6 +448,14 @@ def _facts(kept: Kept, snapshot: Snapshot, trace_href: str | None) -> list[FactV
         FactView("Snapshot", visible(kept.snapshot_id, 128), is_code=True),
     ]  # fmt: skip
     return [each for each in found if each.text]
+
+
+def _code(snapshot: Snapshot) -> str:
+    """The file, where that is not all that stands above."""
+    place = snapshot.location
+    if not place.file:
+        return ""
+    return f"{place.file}:{place.line}" if place.line else place.file
 
 
 def _in_fleet(kept: Kept) -> str:
