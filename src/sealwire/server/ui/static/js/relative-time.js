@@ -11,7 +11,8 @@ const offset = Number.isNaN(stamped) || Math.abs(stamped - Date.now()) < 3000 ? 
 export function age(seconds) {
   const size = Math.abs(seconds);
   const [, unit, name] = STEPS.find(([limit]) => size < limit);
-  return `${Math.floor(size / unit)} ${name}`;
+  // What is to come is rounded: 30 days that began a second ago are not 29.
+  return `${seconds < 0 ? Math.round(size / unit) : Math.floor(size / unit)} ${name}`;
 }
 
 class RelativeTime extends HTMLElement {
