@@ -87,6 +87,20 @@ def test_a_stop_holds_until_it_is_lifted_once(database: Database) -> None:
         assert store.stops(c, OTHER) == [first]
 
 
+def test_however_many_stops_somebody_makes_the_first_one_still_holds(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "MAX_LISTED", 3)
+    with database.write() as c:
+        store.add_stop(c, ORG, Stop("first", "", "", "all of it", "ada", NOW, 0))
+        for number in range(5):
+            store.add_stop(c, ORG, Stop(f"s{number}", "", "dev", "", "eve", NOW + 1 + number, 0))
+        assert store.lift_stop(c, ORG, "s4", by="eve", now_ms=NOW + 9) is not None
+    with database.read() as c:
+        assert [stop.stop_id for stop in store.stops(c, ORG)] == ["s3", "s2", "s1", "s0", "first"]
+        assert [stop.stop_id for stop in store.stops(c, ORG, over=True)][:2] == ["s4", "s3"]
+
+
 def test_every_query_is_asked_here() -> None:
     source = Path(__file__).read_text()
     for name, function in inspect.getmembers(store, inspect.isfunction):
