@@ -197,6 +197,8 @@ class DogStatsd:
         try:
             if path.is_socket() and not _is_left_behind(path):
                 raise FileExistsError(17, "another program listens there")
+            if path.exists() and not path.is_socket():
+                raise FileExistsError(17, "something else than a socket is there")
             path.unlink(missing_ok=True)
             one.bind(str(path))
             os.chmod(path, SOCKET_MODE)

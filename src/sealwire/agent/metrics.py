@@ -28,6 +28,8 @@ MAX_SERIES: Final = 20_000
 MAX_KNOWN: Final = 8_192  # lines that differ in more than their values
 MAX_KNOWN_BYTES: Final = 1024  # of such a line
 MAX_READY: Final = 20_000
+MAX_BINS: Final = 500_000  # of all sketches, each of a hundred bytes
+MAX_BINS_TOLD: Final = 250_000  # at once: a batch has a length
 IDLE_BLOCKS: Final = 2  # after which a series makes room for another
 
 _BUCKET_MS: Final = BUCKET_S * 1000
@@ -53,10 +55,14 @@ class _Series:
         """What is told of it; it begins anew."""
         measured = Measured(
             self.probe_id, self.metric, self.kind, self.tags, self.block_ms,
-            min(self.count, MAX_COUNT), self.sum, self.min, self.max, self.last, self.sketch,
+            self.count, self.sum, self.min, self.max, self.last, self.sketch,
         )  # fmt: skip
         self.count, self.sum, self.sketch = 0, 0.0, None
         return measured
+
+
+def _bins(sketch: Sketch | None) -> int:
+    return 0 if sketch is None else len(sketch.above) + len(sketch.below)
 
 
 @dataclass(slots=True)
@@ -90,6 +96,7 @@ class Metrics:
         self._known: dict[bytes, tuple[_Series | None, int]] = {}
         self._changed: dict[int, _Series] = {}
         self._ready: deque[Measured] = deque()
+        self._bins = 0
         self._forgot_ms = 0
 
     @property
@@ -121,6 +128,10 @@ class Metrics:
             if series.count:
                 self._seal(series)
             series.block_ms = block_ms
+        # Attack: values that claim to stand for a million each, until no control plane takes the number.
+        if series.count + weight * len(found) > MAX_COUNT:
+            self._dropped["metrics_too_many"] += len(found)
+            return True
         if not series.count:
             series.min = series.max = found[0]
             self._changed[id(series)] = series
@@ -132,26 +143,42 @@ class Metrics:
                 series.min = value
             if value > series.max:
                 series.max = value
-            if series.kind in "hd":
-                if series.sketch is None:
-                    series.sketch = Sketch()
-                series.sketch.add(value, weight)
+        if series.kind in "hd":
+            self._sketch(series, found, weight)
         series.last = found[-1]
         self.taken += len(found)
         return True
 
+    def _sketch(self, series: _Series, values: list[float], weight: int) -> None:
+        # Attack: values all over, in as many series as there can be.
+        if self._bins >= MAX_BINS:
+            self._dropped["metrics_sketches"] += 1
+            return
+        if series.sketch is None:
+            series.sketch = Sketch()
+        before = _bins(series.sketch)
+        for value in values:
+            series.sketch.add(value, weight)
+        self._bins += _bins(series.sketch) - before
+
     def gather(self, most: int = MAX_METRICS) -> list[Measured]:
         """What was measured since the last time, as much as fits one batch."""
-        told = [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
-        while self._changed and len(told) < most:
-            told.append(self._changed.pop(next(iter(self._changed))).told())
+        told: list[Measured] = []
+        bins = 0
+        while (self._ready or self._changed) and len(told) < most and bins < MAX_BINS_TOLD:
+            one = (
+                self._ready.popleft() if self._ready else self._changed.pop(next(iter(self._changed))).told()
+            )
+            told.append(one)
+            bins += _bins(one.sketch)
+        self._bins -= bins
         return told
 
     def _seal(self, series: _Series) -> None:
         """Its block is over."""
         if len(self._ready) >= MAX_READY:
             self._dropped["metrics_blocks"] += 1
-            series.told()
+            self._bins -= _bins(series.told().sketch)
         else:
             self._ready.append(series.told())
         self._changed.pop(id(series), None)

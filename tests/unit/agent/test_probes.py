@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.agent import dogstatsd as listening
+from sealwire.agent import metrics as adding
 from sealwire.agent import probes as module
 from sealwire.agent import reporter as delivering
 from sealwire.agent.dogstatsd import DogStatsd
@@ -189,6 +190,39 @@ def test_a_batch_is_always_one_that_the_control_plane_takes() -> None:
     assert total == 6_000
 
 
+def test_values_that_claim_to_stand_for_millions_spoil_no_batch() -> None:
+    gatherer = Gatherer()
+    values = ":".join(["1"] * 1_000)
+    liar = PREFIX + f"m:{values}|d|@0.000001|#debugger.probeid:{ID}".encode()
+    for _ in range(1_005):  # a thousand of them are as many as can be told
+        gatherer.take_line(liar)
+    gatherer.take_line(line(7, "d", probe="p2"))
+    batch = gatherer.gather(1, hostname="h", agent_uuid="u", started_ms=1)
+    assert batch is not None
+    taken = probe_batch.decode(probe_batch.encode(batch), is_gzipped=True)
+    assert [each.count for each in taken.metrics] == [probe_batch.MAX_COUNT, 1]
+    assert gatherer.dropped["metrics_too_many"] == 5_000
+
+
+def test_values_all_over_fill_neither_memory_nor_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adding, "MAX_BINS", 1_000)
+    monkeypatch.setattr(adding, "MAX_BINS_TOLD", 200)
+    one, _, dropped = metrics()
+    for number in range(40):
+        for power in range(-50, 50):
+            one.take(line(1.1**power, "d", f"t:{number}"))
+    batches = []
+    while not one.is_empty:
+        batches.append(one.gather())
+    sketches = [each.sketch for batch in batches for each in batch]
+    assert sum(len(each.above) for each in sketches if each is not None) == 1_000
+    assert max(len(batch) for batch in batches) < 40
+    assert sum(each.count for batch in batches for each in batch) == 4_000
+    assert dropped["metrics_sketches"] == 3_000
+    one.take(line(1))
+    assert one.gather()[0].sketch is not None  # there is room again
+
+
 class Plane:
     """A control plane that can be away."""
 
@@ -347,6 +381,20 @@ def test_a_unix_socket_is_read_whatever_comes_and_is_gone_afterwards(tmp_path: P
         another.statsd.stop()
         heard.statsd.stop()
         assert not path.exists()
+
+    asyncio.run(case())
+
+
+@pytest.mark.loopback
+def test_what_is_no_socket_is_not_taken_away_for_one(tmp_path: Path) -> None:
+    async def case() -> None:
+        path = tmp_path / "notes.txt"
+        path.write_text("precious")
+        heard = Listener(StatsdPorts("127.0.0.1", 0, socket=path, is_named=True))
+        await heard.statsd.start()
+        heard.statsd.stop()
+        assert "something else than a socket is there" in heard.statsd.problems[0]
+        assert path.read_text() == "precious"
 
     asyncio.run(case())
 
