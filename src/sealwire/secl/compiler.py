@@ -40,7 +40,6 @@ from sealwire.secl.conditions import (
 from sealwire.secl.event import NOBODY, Event, Process
 from sealwire.secl.networks import NetworkSet, address
 from sealwire.secl.patterns import MAX_STARS, Glob, TextSet
-from sealwire.secl.regex import Regex
 from sealwire.secl.variables import VariableStore
 
 Test: TypeAlias = Callable[[Event], bool]
@@ -543,14 +542,3 @@ def _text_of(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(_text_of(each) for each in value)
     return str(value)
-
-
-def given_up(condition: Condition) -> int:
-    """How often regular expressions of a condition gave a text up as too much work."""
-    total = 0
-    for leaf in leaves(condition):
-        if isinstance(leaf, Among) and isinstance(leaf.choice, TextSet):
-            test = _text_test(leaf.choice)
-            owner = getattr(test, "__self__", None)
-            total += owner.given_up if isinstance(owner, Regex) else 0
-    return total

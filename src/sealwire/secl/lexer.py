@@ -51,13 +51,6 @@ class Token(NamedTuple):
     start: int
     end: int
 
-    @property
-    def words(self) -> str:
-        """What it is, for a message."""
-        if self.kind is Kind.END:
-            return "the end of the expression"
-        return quoted(self.value) if isinstance(self.value, str) else str(self.value)
-
 
 _QUOTED: Final = r'"(?:[^"\\]|\\.)*"'
 _TOKEN: Final = re.compile(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from sealwire.secl.catalogue import Type
 from sealwire.secl.conditions import (
@@ -30,11 +30,17 @@ MAX_REGEXES: Final = 200  # of one list
 MAX_MACRO_DEPTH: Final = 30
 
 
+class _Made(NamedTuple):
+    choice: Choice
+    with_variables: tuple[Text | Pattern, ...]
+    macros: frozenset[str]
+
+
 class Lists:
     """Makes sets of values, and keeps those of macros."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[str, Type, str, bool], tuple[Choice, tuple[Text | Pattern, ...]]] = {}
+        self._made: dict[tuple[str, Type, str, bool], _Made] = {}
 
     def of_macro(
         self, checker: Checker, value: Value, name: str, items: Items, node: Node, *, every: bool
@@ -43,9 +49,13 @@ class Lists:
         key = (name, value.type, _separator(value), _is_folded(value))
         made = self._made.get(key)
         if made is None:
+            before, checker.macros = checker.macros, set()
             with checker.within(name):
-                made = self._made[key] = _choice(checker, value, items.items)
-        return _condition(checker, value, made, node, every=every)
+                choice, with_variables = _choice(checker, value, items.items)
+            made = self._made[key] = _Made(choice, with_variables, frozenset(checker.macros))
+            checker.macros = before
+        checker.macros |= made.macros
+        return _condition(checker, value, (made.choice, made.with_variables), node, every=every)
 
 
 def written(
@@ -62,7 +72,7 @@ def is_one(value: Value, constant: Constant, node: Node) -> Condition:
         text = str(constant.value)
         folded = _is_folded(value)
         choice = TextSet(exact=frozenset({text.lower() if folded else text}), folded=folded)
-    elif constant.type is Type.INT:
+    elif constant.type in (Type.INT, Type.BOOL):
         choice = frozenset({int(constant.value)})
     else:
         choice = networks([str(constant.value)])

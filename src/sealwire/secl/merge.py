@@ -20,9 +20,11 @@ from sealwire.secl.problems import ExpressionError
 from sealwire.secl.rules import (
     UNSUPPORTED_ACTIONS,
     CompiledRule,
+    OutOfReachError,
     ResolvePid,
     RuleCompiler,
     RuleError,
+    Unavailable,
     declare,
 )
 from sealwire.secl.ruleset import RuleSet
@@ -121,7 +123,7 @@ def load(
     store: VariableStore,
     new_id: Callable[[], str],
     resolve_pid: ResolvePid = lambda pid: None,
-    unavailable: Callable[[str, str], str] = lambda event_type, field_name: "",
+    unavailable: Unavailable = lambda event_type, name: "",
 ) -> Loaded:
     """Put policies together and make their rules ready.
 
@@ -132,8 +134,8 @@ def load(
         store: Variables; those of an earlier set are kept.
         new_id: Makes a text that never was before, for ``${builtins.uuid4}``.
         resolve_pid: The process of that number, for actions on another process than the event's.
-        unavailable: Why a source of events cannot give a field for a type of event; empty if it can. A rule
-            whose expression needs such a field for all its events is left out.
+        unavailable: Why a source of events cannot give a field for a type of event (first the type, then the
+            name); empty if it can. Rules that cannot match without are left out, others used in part.
     """
     merge = _Merge(host, agent_version)
     for policy in policies:
@@ -153,16 +155,15 @@ def load(
             _say(merge, rule, "error", f"More than {MAX_TOTAL_RULES} rules are not loaded.")
             continue
         try:
-            compiled = compiler.rule(rule)
+            compiled = compiler.rule(rule, unavailable)
         except RuleError as error:
             _refuse(merge, rule, error.path, error.message, error.column)
             continue
-        reduced = _within_reach(compiled, unavailable)
-        if isinstance(reduced, str):
-            _say(merge, rule, "filtered", reduced, filter_type="source")
+        except OutOfReachError as error:
+            _say(merge, rule, "filtered", str(error), filter_type="source")
             continue
-        ready.append(reduced)
-        _say(merge, rule, "loaded", _not_done(rule))
+        ready.append(compiled)
+        _say(merge, rule, "loaded", _not_done(compiled))
     for macro in merge.macros.values():
         _check_macro(merge, macro, language)
     return Loaded(RuleSet(ready, store), language, _reports(merge, policies))
@@ -273,32 +274,13 @@ def _holds_here(text: str, host: Mapping[str, Any]) -> bool | ExpressionError:
     return Compiler(VariableStore(), str).rule(condition)(host_event(host))
 
 
-def _within_reach(rule: CompiledRule, unavailable: Callable[[str, str], str]) -> CompiledRule | str:
-    """The rule for those of its events whose fields can be had, or why there is none."""
-    kept = []
-    why = ""
-    for variant in rule.variants:
-        missing = ""
-        for name in sorted(rule.condition_fields):
-            # A rule that is expanded to several events asks each only for its own fields.
-            prefix = name.partition(".")[0]
-            if len(rule.variants) > 1 and prefix in rule.event_types and prefix != variant.event_type:
-                continue
-            missing = unavailable(variant.event_type, name)
-            if missing:
-                break
-        if missing:
-            why = why or missing
-        else:
-            kept.append(variant)
-    if not kept:
-        return why
-    return rule if len(kept) == len(rule.variants) else replace(rule, variants=tuple(kept))
-
-
-def _not_done(rule: RuleDefinition) -> str:
-    kinds = dict.fromkeys(action.kind for action in rule.actions)
-    return " ".join(UNSUPPORTED_ACTIONS[kind] for kind in kinds if kind in UNSUPPORTED_ACTIONS)
+def _not_done(rule: CompiledRule) -> str:
+    """What of a loaded rule does not work here."""
+    kinds = dict.fromkeys(action.kind for action in rule.definition.actions)
+    said = [UNSUPPORTED_ACTIONS[kind] for kind in kinds if kind in UNSUPPORTED_ACTIONS]
+    if rule.missing:
+        said += ["Only in part:", *dict.fromkeys(rule.missing.values())]
+    return " ".join(said)
 
 
 def _check_macro(merge: _Merge, macro: MacroDefinition, language: Language) -> None:

@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 from sealwire.secl.catalogue import Field, Place
 from sealwire.secl.conditions import (
     HOLDS,
+    NEVER,
     AllOf,
     Always,
     Among,
@@ -29,6 +30,7 @@ from sealwire.secl.conditions import (
     Leaf,
     all_of,
     any_of,
+    leaves,
     values_of,
 )
 from sealwire.secl.networks import NetworkSet, networks
@@ -126,6 +128,28 @@ def about(condition: Condition, names: Collection[str]) -> Condition:
         case AnyOf(parts=parts):
             return any_of([about(part, names) for part in parts])
     return condition if _is_about(condition, names) else HOLDS
+
+
+def without(condition: Condition, names: Collection[str]) -> Condition:
+    """The condition where these fields cannot be had: what asks for them does not hold, negated or not."""
+    match condition:
+        case Always():
+            return condition
+        case AllOf(parts=parts):
+            return all_of([without(part, names) for part in parts])
+        case AnyOf(parts=parts):
+            return any_of([without(part, names) for part in parts])
+    return NEVER if fields_of(condition) & set(names) else condition
+
+
+def fields_of(condition: Condition) -> frozenset[str]:
+    """Names of all fields a condition asks for."""
+    return frozenset(
+        value.field.name
+        for leaf in leaves(condition)
+        for value in values_of(leaf)
+        if isinstance(value, FieldValue)
+    )
 
 
 def union(conditions: Collection[Needed | None]) -> Needed:

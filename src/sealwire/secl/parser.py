@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, NoReturn
 
 from sealwire.secl.lexer import Kind, Token, tokens
-from sealwire.secl.problems import ExpressionError
+from sealwire.secl.problems import ExpressionError, quoted
 from sealwire.secl.syntax import (
     Binary,
     Boolean,
@@ -71,6 +71,13 @@ class _Reader:
     def is_word(self, *words: str) -> bool:
         return self.next.kind is Kind.NAME and self.next.value in words
 
+    def said(self, token: Token) -> str:
+        """What stands there, for a message."""
+        if token.kind is Kind.END:
+            return "the end of the expression"
+        written = self.text[token.start : token.end]
+        return quoted(written if token.kind in (Kind.NAME, Kind.SIGN) else written.strip('~r"'))
+
     def fail(self, message: str, *, hint: str = "", token: Token | None = None) -> NoReturn:
         at = token or self.next
         raise ExpressionError(message, text=self.text, start=at.start, end=at.end, hint=hint)
@@ -90,7 +97,7 @@ class _Reader:
         hint = "Join two conditions with && or ||."
         if self.next.kind is Kind.NAME and str(self.next.value).lower() in _RESERVED:
             hint = f"Write {str(self.next.value).lower()} in small letters."
-        self.fail(f"Expected an operator before {self.next.words}.", hint=hint)
+        self.fail(f"Expected an operator before {self.said(self.next)}.", hint=hint)
 
     # The grammar --------------------------------------------------------------------------------------------
 
@@ -182,7 +189,7 @@ class _Reader:
             if not self.is_sign(")"):
                 if self.next.kind is Kind.END:
                     self.fail("This ( is never closed.", token=token, hint="Add a ).")
-                self.fail(f"Expected ) or an operator before {self.next.words}.")
+                self.fail(f"Expected ) or an operator before {self.said(self.next)}.")
             self.take()
             self.depth -= 1
             return inner
@@ -215,7 +222,7 @@ class _Reader:
             case Kind.DURATION, int(number):
                 node = Duration(number, *where)
             case _:
-                self.fail(f"Expected a field or a value, not {token.words}.")
+                self.fail(f"Expected a field or a value, not {self.said(token)}.")
         self.take()
         return node
 
@@ -248,7 +255,7 @@ class _Reader:
             elif self.next.kind is Kind.END:
                 self.fail("The list is never closed.", hint="Add a ].")
             elif not self.is_sign("]"):
-                self.fail(f"Expected , or ] before {self.next.words}.")
+                self.fail(f"Expected , or ] before {self.said(self.next)}.")
         end = self.take().end
         return Items(tuple(found), start, end)
 

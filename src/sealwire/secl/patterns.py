@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from sealwire.secl.regex import Regex
@@ -194,8 +195,14 @@ def _fits(expression: re.Pattern[str]) -> Test:
     return lambda text: match(text) is not None
 
 
+@lru_cache(maxsize=4_096)
+def compiled(pattern: str, *, folded: bool) -> Regex:
+    """The one engine for a pattern, whichever rules have it."""
+    return Regex(f"(?i){pattern}" if folded else pattern)
+
+
 def _regex_tests(patterns: Iterable[str], folded: bool) -> list[Test]:
-    return [Regex(f"(?i){each}" if folded else each).search for each in patterns]
+    return [compiled(each, folded=folded).search for each in patterns]
 
 
 def _expression(text: str, *, star: str = ".") -> str:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sealwire.secl.catalogue import FIELDS, Place, Type
-from sealwire.secl.check import Checker, Language, check_condition, check_rule, check_value
+from sealwire.secl.check import Checked, Checker, Language, Variant, check_condition, check_rule, check_value
 from sealwire.secl.compiler import Compiler, Get, Test
-from sealwire.secl.conditions import Condition, FieldValue, Leaf, Value, leaves, values_of
+from sealwire.secl.conditions import NEVER, Condition, FieldValue, Leaf, Value, leaves, values_of
 from sealwire.secl.constants import GROUPS
 from sealwire.secl.definitions import ActionDefinition, RuleDefinition, SetDefinition
 from sealwire.secl.event import NOBODY, Event, Process
 from sealwire.secl.limiter import Limiter
-from sealwire.secl.needs import Needed, Values, cover, needed
+from sealwire.secl.needs import Needed, Values, cover, fields_of, needed, without
 from sealwire.secl.patterns import TextSet
 from sealwire.secl.problems import ExpressionError, quoted
 from sealwire.secl.variables import Declaration, Scope, VariableStore, empty
@@ -30,6 +30,13 @@ UNSUPPORTED_ACTIONS: Final[Mapping[str, str]] = {
     "coredump": "Core dumps are not taken.",
     "network_filter": "Traffic is not filtered.",
 }
+
+
+Unavailable = Callable[[str, str], str]
+
+
+class OutOfReachError(Exception):
+    """A rule can never match, for a source cannot give a field it needs; says which and why."""
 
 
 class RuleError(Exception):
@@ -84,6 +91,7 @@ class CompiledRule:
     Attributes:
         fields: All fields it asks for, those of its actions' filters and values too.
         condition_fields: Those its expression asks for.
+        missing: Fields that cannot be had, with the reason; what asks for them does not hold.
     """
 
     definition: RuleDefinition
@@ -91,6 +99,7 @@ class CompiledRule:
     actions: tuple[CompiledAction, ...]
     fields: frozenset[str]
     condition_fields: frozenset[str]
+    missing: Mapping[str, str]
     variables: frozenset[str]
     macros: frozenset[str]
     limiter: Limiter
@@ -136,17 +145,22 @@ class RuleCompiler:
         self.new_id = new_id
         self.resolve_pid = resolve_pid
 
-    def rule(self, definition: RuleDefinition) -> CompiledRule:
+    def rule(self, definition: RuleDefinition, unavailable: Unavailable) -> CompiledRule:
         """The rule, ready.
+
+        Args:
+            unavailable: Why a field cannot be had for a type of event; empty if it can.
 
         Raises:
             RuleError: Its expression, or that of an action, does not fit.
+            OutOfReachError: All of its events need a field that cannot be had.
         """
         path = f"{definition.path}.expression"
         try:
             checked = check_rule(definition.expression, self.language)
         except ExpressionError as error:
             raise RuleError(path, error.public, error.column) from error
+        missing: dict[str, str] = {}
         variants = tuple(
             CompiledVariant(
                 event_type=variant.event_type,
@@ -159,7 +173,7 @@ class RuleCompiler:
                 needed=needed(variant.condition),
                 cover=cover(variant.condition),
             )
-            for variant in checked.variants
+            for variant in _within_reach(checked, unavailable, missing)
         )
         events = frozenset(variant.event_type for variant in variants)
         fields = set(checked.fields)
@@ -170,6 +184,7 @@ class RuleCompiler:
             actions=actions,
             fields=frozenset(fields),
             condition_fields=checked.fields,
+            missing=missing,
             variables=checked.variables,
             macros=checked.macros,
             limiter=Limiter(definition.every_ns),
@@ -292,6 +307,24 @@ class RuleCompiler:
         if value.type is not declaration.type or (value.array and not declaration.array):
             raise RuleError(where, _other_type(declaration))
         return Compiler(self.store, self.new_id).value(value)
+
+
+def _within_reach(checked: Checked, unavailable: Unavailable, missing: dict[str, str]) -> list[Variant]:
+    """What is left of a rule without the fields that cannot be had, which are noted."""
+    kept: list[Variant] = []
+    for variant in checked.variants:
+        reasons = {
+            name: reason
+            for name in sorted(fields_of(variant.condition))
+            if (reason := unavailable(variant.event_type, name))
+        }
+        missing.update(reasons)
+        condition = without(variant.condition, reasons) if reasons else variant.condition
+        if condition != NEVER or not reasons:
+            kept.append(Variant(variant.event_type, condition))
+    if not kept:
+        raise OutOfReachError(" ".join(dict.fromkeys(missing.values())))
+    return kept
 
 
 def _put(

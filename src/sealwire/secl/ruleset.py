@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sealwire.secl.compiler import Compiler, Test
-from sealwire.secl.conditions import NEVER, FieldValue
+from sealwire.secl.conditions import NEVER, Among, FieldValue, leaves
 from sealwire.secl.definitions import ActionDefinition
 from sealwire.secl.event import Event, Fields
 from sealwire.secl.needs import Needed, Values, about, union
-from sealwire.secl.patterns import Glob, TextSet
+from sealwire.secl.patterns import Glob, TextSet, compiled
 from sealwire.secl.rules import CompiledRule, CompiledVariant, Held, explain
 from sealwire.secl.variables import VariableStore
 
@@ -202,6 +202,19 @@ class RuleSet:
         silent = rule.definition.silent
         limited = not silent and not rule.limiter.allows(rule.token(event), now_ns)
         return Match(rule, event, tuple(due), limited)
+
+    @property
+    def given_up(self) -> int:
+        """How often a regular expression of these rules gave a text up as too much work, ever."""
+        patterns = {
+            (pattern, leaf.choice.folded)
+            for rule in self.rules
+            for variant in rule.variants
+            for leaf in leaves(variant.condition)
+            if isinstance(leaf, Among) and isinstance(leaf.choice, TextSet)
+            for pattern in leaf.choice.regexes
+        }
+        return sum(compiled(pattern, folded=folded).given_up for pattern, folded in patterns)
 
     def explain(self, match: Match) -> tuple[Held, ...]:
         """Which parts of a rule's expression held, and with what values."""

@@ -65,6 +65,35 @@ def test_any_text_is_an_expression_or_is_refused(text: str) -> None:
         use(text)
 
 
+VALUES = (
+    '"a"', '~"a*b"', 'r"a+"', "1", "-1", "5s", "10.0.0.0/8", "::1", "true", "[1, 2]", '["a", ~"b*"]', "[]",
+    "M", "${process.pid}", "O_CREAT", '"x${process.pid}"', "[10.0.0.1]", "exec.comm", "exec.argv",
+    "open.flags", "process.ancestors.pid", "process.ancestors[A].comm", '["${process.pid}"]',
+    "exec.argv.length", "exec.user",
+)  # fmt: skip
+OPERATORS = ("==", "!=", "<", "<=", ">", ">=", "=~", "!~", "in", "not in", "allin")
+
+
+@st.composite
+def comparisons(draw: st.DrawFn) -> str:
+    """Some field and some value, often ones that do not go together."""
+    field = draw(st.sampled_from(sorted(FIELDS)))
+    if draw(st.booleans()):
+        field = field.replace(".ancestors.", ".ancestors[A].")
+    sides = [field + draw(st.sampled_from(("", "", "", ".length", " & 1"))), draw(st.sampled_from(VALUES))]
+    if draw(st.booleans()):
+        sides.reverse()
+    text = f"({sides[0]} {draw(st.sampled_from(OPERATORS))} {sides[1]})"
+    return f"!{text}" if draw(st.booleans()) else text
+
+
+@settings(max_examples=2000)
+@given(comparisons(), st.sampled_from(("", " == true", " && process.pid >= 0", " != false")))
+def test_any_field_compared_with_any_value_is_evaluated_or_refused(text: str, more: str) -> None:
+    with contextlib.suppress(ExpressionError):
+        use(text + more)
+
+
 LEAVES = (
     'exec.comm == "bash"', 'exec.comm in ["sh", ~"ba*"]', "exec.uid > 999", 'exec.argv in ["-i"]',
     'process.ancestors.comm == "sshd"', 'process.ancestors[A].comm != "sshd"', "exec.file.in_upper_layer",
@@ -260,6 +289,16 @@ def test_one_macro_fits_fields_of_different_kinds() -> None:
         checked = check_rule(f"{name} in M", language)
         (variant,) = checked.variants
         assert variant.condition.choice.globs[0].separator == kind  # type: ignore[union-attr]
+
+
+def test_every_macro_a_rule_uses_is_named_however_often_it_was_used_before() -> None:
+    language = Language(
+        macros={"OUTER": '["a", INNER]', "INNER": '["b"]', "OTHER": "OUTER", "TEST": "exec.uid == 0"}
+    )
+
+    for _ in range(2):
+        checked = check_rule("exec.comm in OTHER && TEST", language)
+        assert checked.macros == {"OTHER", "OUTER", "INNER", "TEST"}
 
 
 def test_control_characters_never_reach_a_message() -> None:

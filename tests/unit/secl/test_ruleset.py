@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from typing import Any
 
@@ -326,6 +327,15 @@ def test_events_with_hostile_values_are_evaluated() -> None:
         started = time.process_time()
         ids(loaded, opened(path, comm="\x00" * 16, argv=(huge, "-i")))
         assert time.process_time() - started < 2
+
+
+def test_texts_that_were_too_much_work_are_counted() -> None:
+    loaded = rules('open.file.name =~ r"(a|b)*a(a|b){700}c$"')
+    hostile = "".join(random.Random(6).choices("ab", k=200_000))
+
+    assert loaded.rule_set.given_up == 0
+    assert ids(loaded, opened(f"/{hostile}c")) == []
+    assert loaded.rule_set.given_up == 1
 
 
 def test_a_chain_of_ancestors_that_runs_in_a_circle_ends() -> None:
