@@ -10,11 +10,13 @@ import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sealwire.secl.check import Language, check_condition, check_rule
 from sealwire.secl.definitions import Origin, Policy
+from sealwire.secl.event import Event, Process
 from sealwire.secl.lint import lint
 from sealwire.secl.merge import load
 from sealwire.secl.parser import parse
@@ -85,3 +87,114 @@ def test_the_rules_for_linux_load_and_most_are_found_by_an_index(public: Policy)
     assert len(rules) >= 250
     indexed = [rule for rule in rules if all(variant.cover is not None for variant in rule.variants)]
     assert len(indexed) / len(rules) > 0.9
+
+
+SYSTEMD = Process(
+    {"pid": 1, "comm": "systemd", "file.path": "/usr/lib/systemd/systemd", "cgroup.id": "/init"}
+)
+SSHD = Process({"pid": 2, "comm": "sshd", "file.path": "/usr/sbin/sshd", "cgroup.id": "/ssh"}, SYSTEMD)
+
+
+def started(path: str, *argv: str, parent: Process = SSHD, **more: Any) -> Event:
+    name = path.rpartition("/")[2]
+    values = {"pid": 50, "comm": name[:15], "file.path": path, "argv": argv, "cgroup.id": "/ssh", **more}
+    origin = {"event.origin": "audit", "event.source": "runtime"}
+    return Event("exec", timestamp_ns=10**18, values=origin, process=Process(values, parent))
+
+
+def did(kind: str, values: dict[str, Any], program: str = "/usr/bin/vi") -> Event:
+    process = started(program).process
+    named = {f"{kind}.{key}": value for key, value in values.items()}
+    return Event(kind, timestamp_ns=10**18, values={"event.origin": "audit", **named}, process=process)
+
+
+ACTS: dict[str, tuple[str, Event]] = {
+    "a log configuration is written": (
+        "auditd_config_modified",
+        did("open", {"file.path": "/etc/audit/auditd.conf", "flags": 1}),
+    ),
+    "a program asks who it is": ("exec_whoami_v2", started("/usr/bin/whoami")),
+    "something is decoded": ("base64_decode_v2", started("/usr/bin/base64", "-d", "x")),
+    "a name of a chat is asked for": ("chatroom_request_v2", did("dns", {"question.name": "DISCORD.com"})),
+    "an account is put into a group": (
+        "usermod_privileged_group",
+        started("/usr/sbin/usermod", "-aG", "sudo", "bob"),
+    ),
+    "a crontab is written": (
+        "cron_at_job_creation_open",
+        did("open", {"file.path": "/etc/cron.d/x", "flags": 0o101}),
+    ),
+    "a library is put before all others": (
+        "dynamic_linker_config_write",
+        did("open", {"file.path": "/etc/ld.so.preload", "flags": 1}),
+    ),
+    "rights to be root are changed": (
+        "sudoers_policy_modified_open",
+        did("open", {"file.path": "/etc/sudoers.d/x", "flags": 1}),
+    ),
+    "a clone runs a shell": (
+        "git_cve_2025_48384",
+        started(
+            "/usr/bin/bash",
+            parent=Process(
+                {"comm": "git", "file.path": "/usr/bin/git", "argv": ("clone", "--recursive")}, SSHD
+            ),
+        ),
+    ),
+    "a program is traced by itself": ("ptrace_antidebug", did("ptrace", {"request": 0})),
+    "a process takes a name of the system": (
+        "prctl_masquerading",
+        did("prctl", {"option": 15, "new_name": "[kworker/0:1]"}),
+    ),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_rules_find_what_they_are_for(public: Policy, act: str) -> None:
+    rule_id, event = ACTS[act]
+    loaded = load([public], host=HOST, agent_version="7.80.0", store=VariableStore(), new_id=str)
+    if rule_id not in {rule.id for rule in public.rules}:
+        pytest.skip("the policy is of another version")
+
+    found = loaded.rule_set.evaluate(event, now_ns=0)
+
+    assert rule_id in {match.rule.id for match in found}
+    (match,) = (match for match in found if match.rule.id == rule_id)
+    assert loaded.rule_set.explain(match) or "[A]" in match.rule.definition.expression
+
+
+def test_what_hosts_do_all_day_is_not_reported(public: Policy) -> None:
+    loaded = load([public], host=HOST, agent_version="7.80.0", store=VariableStore(), new_id=str)
+    ordinary = [
+        *(
+            started(f"/usr/bin/{name}", "-l", parent=SYSTEMD)
+            for name in ("ls", "cat", "grep", "make", "sleep")
+        ),
+        *(did("open", {"file.path": f"/usr/lib/x/{at}.so", "flags": 0}) for at in range(100)),
+        *(did("open", {"file.path": f"/var/lib/app/{at}", "flags": 0o101}) for at in range(100)),
+        *(did("unlink", {"file.path": f"/tmp/build/{at}.o"}) for at in range(100)),
+        *(did("dns", {"question.name": f"host{at}.internal", "question.type": 1}) for at in range(100)),
+        *(did("connect", {"addr.ip": "10.0.0.1", "addr.port": 5432, "addr.family": 2}) for _ in range(100)),
+    ]
+
+    found = [match for event in ordinary for match in loaded.rule_set.evaluate(event, now_ns=0)]
+
+    assert [match.rule.id for match in found if match.reported] == []
+
+
+def test_the_context_a_session_began_with_is_inherited(public: Policy) -> None:
+    made = iter(f"id{at}" for at in range(100))
+    loaded = load(
+        [public], host=HOST, agent_version="7.80.0", store=VariableStore(), new_id=lambda: next(made)
+    )
+    if "process.correlation_key" not in loaded.language.variables:
+        pytest.skip("the policy is of another version")
+    shell = started("/usr/bin/bash", tty_name="pts/0", auid=1000)
+
+    loaded.rule_set.evaluate(shell, now_ns=0)
+    child = started("/usr/bin/ls", parent=shell.process, auid=1000)
+    loaded.rule_set.evaluate(child, now_ns=0)
+
+    shown = dict(loaded.rule_set.store.shown(list(loaded.language.variables.values()), child))
+    assert str(shown["process.correlation_key"]).startswith("interactive_shell_id")
+    assert shown["process.correlation_entity"] == "/usr/bin/bash"
