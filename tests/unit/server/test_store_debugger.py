@@ -87,6 +87,13 @@ def test_the_last_that_a_process_said_is_what_is_there(database: Database) -> No
         assert store.load_statuses(c, ORG) == [first._replace(version=2), last]
         store.forget_statuses(c, ORG, before_ms=NOW + 1)
         assert store.load_statuses(c, ORG) == [last]
+        another = first._replace(runtime_id="other")
+        store.put_statuses(c, ORG, [another, first._replace(version=2)])
+        store.put_statuses(c, OTHER, [first])
+        store.remove_statuses(c, ORG, [])
+        store.remove_statuses(c, ORG, [("p", "run"), ("q", "other")])
+        assert store.load_statuses(c, ORG) == [another]
+        assert store.load_statuses(c, OTHER) == [first]
 
 
 def test_settings_are_replaced(database: Database) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -29,6 +29,7 @@ MAX_HELD: Final = 100_000
 WRITE_EVERY_S: Final = 0.5
 RETAIN_MS: Final = 24 * 3_600_000  # tracers say everything again each hour
 KNOWN_WITHIN_MS: Final = 120_000  # until then a process may not be in the fleet yet
+SWEEP_EVERY_MS: Final = 10_000
 
 
 class Instance(NamedTuple):
@@ -105,6 +106,8 @@ class ProbeStatuses:
         self._held = 0
         self._generations: Counter[str] = Counter()
         self._unwritten: dict[tuple[str, str], _Process] = {}
+        self._gone: set[tuple[str, str]] = set()  # what is stored of these is older than what is held
+        self._swept: dict[str, int] = {}
         self._seen: Counter[str] = Counter()
         self._lock = asyncio.Lock()
         self._fleet: Fleet | None = None
@@ -135,12 +138,16 @@ class ProbeStatuses:
             return "unknown"
         held = self._probes.setdefault(probe_id, {})
         before = held.get(runtime_id)
-        if before is None and not self._has_room(held, source.arrived_ms):
+        if before is None and not self._has_room(probe_id, runtime_id, source.arrived_ms):
             return "over"
         if before is not None and version < before.key.version:
             return "taken"  # it came late: the process is further
         state = before.state if before is not None and version == before.key.version else None
-        news = said._replace(at_ms=min(said.at_ms - source.ahead_ms, source.arrived_ms))
+        if before is not None and state is None:
+            self._gone.add((probe_id, runtime_id))  # or each version would leave a row
+        # Attack: a clock that is off by thousands of years, which no calendar has.
+        at_ms = max(source.arrived_ms - RETAIN_MS, min(said.at_ms - source.ahead_ms, source.arrived_ms))
+        news = said._replace(at_ms=at_ms)
         process = _Process(
             said.key,
             statuses.after(state, news, arrived_ms=source.arrived_ms),
@@ -156,14 +163,43 @@ class ProbeStatuses:
             self._generations[probe_id] += 1
         return "taken"
 
-    def _has_room(self, held: dict[str, _Process], now_ms: int) -> bool:
-        """Attack: a new process with every message."""
-        if len(held) < MAX_PER_PROBE and self._held < MAX_HELD:
+    def _has_room(self, probe_id: str, runtime_id: str, now_ms: int) -> bool:
+        """Attack: a new process with every message, so that those that are there are not told of."""
+        if self._is_room_in(probe_id):
             return True
-        for runtime_id in [key for key, one in held.items() if one.state.is_stale(now_ms)]:
-            del held[runtime_id]
-            self._held -= 1
-        return len(held) < MAX_PER_PROBE and self._held < MAX_HELD
+        for scope in (probe_id, ""):
+            if now_ms - self._swept.get(scope, 0) >= SWEEP_EVERY_MS:
+                self._swept[scope] = now_ms
+                self._sweep([scope] if scope else [*self._probes], now_ms)
+                if self._is_room_in(probe_id):
+                    return True
+        self._alive(now_ms)  # the fleet as it is now
+        if runtime_id in self._clients:
+            nobody = (key for key, one in self._probes[probe_id].items() if not self._is_in_fleet(one))
+            if (gone := next(nobody, None)) is not None:
+                self._forget(probe_id, gone)
+        return self._is_room_in(probe_id)
+
+    def _is_room_in(self, probe_id: str) -> bool:
+        return len(self._probes[probe_id]) < MAX_PER_PROBE and self._held < MAX_HELD
+
+    def _is_in_fleet(self, one: _Process) -> bool:
+        return one.key.runtime_id in self._clients or one.parent_id in self._clients
+
+    def _sweep(self, probe_ids: Sequence[str], now_ms: int) -> None:
+        """Forget the processes of some probes that are gone."""
+        alive = self._alive(now_ms)
+        for probe_id in probe_ids:
+            held = self._probes[probe_id]
+            for key in [key for key, one in held.items() if one.state.is_stale(now_ms) or not alive(one)]:
+                self._forget(probe_id, key)
+
+    def _forget(self, probe_id: str, runtime_id: str) -> None:
+        del self._probes[probe_id][runtime_id]
+        self._held -= 1
+        self._unwritten.pop((probe_id, runtime_id), None)
+        self._gone.add((probe_id, runtime_id))
+        self._generations[probe_id] += 1
 
     # Asking -------------------------------------------------------------------------------------------------
 
@@ -249,17 +285,21 @@ class ProbeStatuses:
     async def _flush(self) -> None:
         async with self._lock:
             lot, self._unwritten = self._unwritten, {}
-            if not lot:
+            gone, self._gone = self._gone, set()
+            if not lot and not gone:
                 return
             try:
-                await asyncio.to_thread(self._write, list(lot.values()))
+                await asyncio.to_thread(self._write, list(lot.values()), gone)
             except BaseException:
-                self._unwritten = {**lot, **self._unwritten}
+                self._gone |= gone
+                there = {key: one for key, one in lot.items() if key[1] in self._probes.get(key[0], {})}
+                self._unwritten = {**there, **self._unwritten}
                 raise
 
-    def _write(self, lot: Sequence[_Process]) -> None:
+    def _write(self, lot: Sequence[_Process], gone: Collection[tuple[str, str]]) -> None:
         """In a thread."""
         with self._database.write() as c:
+            store.remove_statuses(c, self._org_id, gone)
             store.put_statuses(c, self._org_id, map(_row, lot))
 
     async def forget_old(self) -> None:
@@ -276,6 +316,7 @@ class ProbeStatuses:
             if gone:
                 self._generations[probe_id] += 1
         self._held = sum(map(len, self._probes.values()))
+        self._swept = {key: at_ms for key, at_ms in self._swept.items() if key in self._probes or not key}
 
         def drop() -> None:
             with self._database.write() as c:

@@ -266,6 +266,14 @@ def put_statuses(c: sa.Connection, org_id: int, said: Iterable[StatusRow]) -> No
         upsert(c, debugger_statuses, values[start : start + INSERT_AT_ONCE])
 
 
+def remove_statuses(c: sa.Connection, org_id: int, gone: Collection[tuple[str, str]]) -> None:
+    """Drop all that some processes, as (probe, runtime), said before."""
+    pairs = sorted(gone)
+    for start in range(0, len(pairs), INSERT_AT_ONCE):
+        some = sa.tuple_(_p.probe_id, _p.runtime_id).in_(pairs[start : start + INSERT_AT_ONCE])
+        c.execute(debugger_statuses.delete().where(_p.org_id == org_id, some))
+
+
 def load_statuses(c: sa.Connection, org_id: int) -> list[StatusRow]:
     """All of them."""
     asked = sa.select(*(_p[name] for name in StatusRow._fields)).where(_p.org_id == org_id)

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
+from sealwire.clock import written
 from sealwire.errors import UnavailableError
 from sealwire.server.debugger import instances, statuses
 from sealwire.server.debugger.instances import TakenStatuses
 from sealwire.server.debugger.statuses import Headline, Status
 from sealwire.server.fleet.connection import Connection
-from tests.support.debugger_keep import NOW_MS, Keep
-from tests.support.messages import PROBE, body, status
+from sealwire.server.store import debugger as store
+from tests.support.debugger_keep import NOW_MS, ORG, Keep
+from tests.support.messages import PROBE, Probe, body, status
 
 LONG_MS = instances.KNOWN_WITHIN_MS + 1_000
 
@@ -129,6 +131,54 @@ def test_a_new_process_with_every_message_fills_nothing(
     keep.now_ms += statuses.STALE_AFTER_MS + 1
     assert say(keep, status("EMITTING", runtime="later")).taken == 1
     assert [one.key.runtime_id for one in keep.statuses.of(PROBE)] == ["later"]
+
+
+def test_processes_that_nobody_knows_do_not_hide_those_of_the_fleet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instances, "MAX_PER_PROBE", 10)
+    monkeypatch.setattr(instances, "MAX_HELD", 12)
+    other = "aaaaaaaa-0000-4000-8000-000000000002"
+    third = "aaaaaaaa-0000-4000-8000-000000000003"
+    probes = dict.fromkeys((PROBE, other, third), Probe())
+    keep = Keep(tmp_path, probes)
+    keep.fleet.last = SimpleNamespace(clients=[client("real")])
+    say(keep, *(status("EMITTING", runtime=f"forged-{number}") for number in range(15)))
+    assert say(keep, status("ERROR", runtime="real")).taken == 1
+    assert len(keep.statuses.of(PROBE)) == 10
+    asyncio.run(keep.statuses.flush())
+
+    say(keep, *(status("EMITTING", probe=other, runtime=f"forged-{number}") for number in range(5)))
+    keep.now_ms += LONG_MS
+    assert say(keep, status("EMITTING", probe=third, runtime="new")).taken == 1  # those are gone by now
+    assert not keep.statuses.of(other)
+    assert [one.key.runtime_id for one in keep.statuses.of(PROBE)] == ["real"]
+    asyncio.run(keep.statuses.flush())
+    again = Keep(tmp_path, probes)
+    assert [one.key.runtime_id for one in again.statuses.of(PROBE)] == ["real"]
+
+
+def test_of_many_versions_of_a_process_the_last_is_stored(tmp_path: Path) -> None:
+    keep = Keep(tmp_path)
+    for version in (1, 7, 2**53 - 1):
+        say(keep, status("EMITTING", version=version))
+        asyncio.run(keep.statuses.flush())
+    with keep.database.read() as c:
+        assert [row.version for row in store.load_statuses(c, ORG)] == [2**53 - 1]
+
+
+@pytest.mark.parametrize("ahead_ms", [10**15, -(10**15)])
+def test_a_clock_of_another_millennium_is_no_date_that_cannot_be_shown(tmp_path: Path, ahead_ms: int) -> None:
+    keep = Keep(tmp_path)
+    say(keep, status("EMITTING", at_ms=None), ahead_ms=ahead_ms)
+    keep.statuses.take(
+        statuses.read_all(body(status("RECEIVED", at_ms=1, runtime="r2")), arrived_ms=keep.now_ms).found,
+        keep.source(ahead_ms=ahead_ms),
+    )
+    for one in keep.statuses.of(PROBE):
+        assert written(one.state.at_ms)
+        assert written(one.state.since_ms)
+        assert NOW_MS - instances.RETAIN_MS <= one.state.at_ms <= NOW_MS
 
 
 def test_a_clock_that_is_ahead_is_set_right(tmp_path: Path) -> None:
