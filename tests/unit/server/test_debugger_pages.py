@@ -141,12 +141,15 @@ def test_a_count_is_bars_and_several_tags_are_a_line_each() -> None:
     assert len(many.rows) == 9  # the table leaves nothing out
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -5.0, 1e300, 1e-300])
-def test_numbers_that_no_axis_is_made_for_make_a_picture_nevertheless(value: float) -> None:
-    chart = drawn(MetricKind.GAUGE, ("", [point(0, value), point(10, 1.0)]))
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -5.0, 1e300, 1e-300, 1e-320, 5e-324, 1.7e308])
+@pytest.mark.parametrize("other", [1.0, 0.0, -1.7e308])
+def test_numbers_that_no_axis_is_made_for_make_a_picture_nevertheless(value: float, other: float) -> None:
+    chart = drawn(MetricKind.GAUGE, ("", [point(0, value), point(10, other)]))
 
     assert len(chart.ticks) == 5
-    assert "nan" not in "".join([*(line.path for line in chart.lines), chart.band])
+    drawn_as = "".join([*(line.path for line in chart.lines), chart.band])
+    assert "nan" not in drawn_as
+    assert "inf" not in drawn_as
 
 
 def test_nothing_is_said_to_be_nothing() -> None:

@@ -32,6 +32,7 @@ RANGES: Final[Mapping[str, tuple[int, int, str]]] = {
     "24h": (86_400, 900, "24 hours"),
 }
 _TICKS: Final = 4
+_LARGEST: Final = 1e300  # so that the distance of two is a number too
 
 
 Value = Callable[[Point], float | None]
@@ -159,7 +160,7 @@ def metric_chart(
         return round((at_ms - since_ms) / max(1, until_ms - since_ms) * WIDTH + slot / 2, 1)
 
     def y(value: float) -> float:
-        return round(HEIGHT - (value - bottom) / (top - bottom) * HEIGHT, 1)
+        return round(HEIGHT - (_within(value) - bottom) / (top - bottom) * HEIGHT, 1)
 
     as_bars = kind is MetricKind.COUNT and is_one
     return MetricChart(
@@ -246,9 +247,13 @@ def _lines(kind: MetricKind, *, is_one: bool) -> tuple[tuple[str, Value], ...]:
 
 def _scale(values: Sequence[float | None]) -> tuple[float, float]:
     """The upper and the lower end of the axis; nought is always there."""
-    known = [value for value in values if value is not None and math.isfinite(value)]
+    known = [_within(value) for value in values if value is not None and math.isfinite(value)]
     top, bottom = _round_up(max(known, default=0.0)), -_round_up(-min(known, default=0.0))
     return (top, bottom) if top > bottom else (bottom + 1, bottom)
+
+
+def _within(value: float) -> float:
+    return max(-_LARGEST, min(_LARGEST, value))
 
 
 def _round_up(value: float) -> float:
@@ -256,11 +261,9 @@ def _round_up(value: float) -> float:
     if value <= 0:
         return 0.0
     power: float = 10.0 ** math.floor(math.log10(value))
-    return next(
-        step * power
-        for step in (1.0, 1.2, 1.6, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0)
-        if value <= step * power * 1.000001
-    )
+    steps = (1.0, 1.2, 1.6, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0)
+    # The smallest numbers have few digits: there no step may be enough.
+    return next((step * power for step in steps if value <= step * power * 1.000001), 16 * power)
 
 
 def _path(
