@@ -208,7 +208,7 @@ class RuleCompiler:
     ) -> Callable[[Event], tuple[Any, ...]]:
         path = f"{definition.path}.limiter_token"
         gets = tuple(self._field(name, events, path)[0] for name in definition.limiter_token)
-        return (lambda event: tuple(get(event) for get in gets)) if gets else (lambda event: ())
+        return (lambda event: tuple(_short(get(event)) for get in gets)) if gets else (lambda event: ())
 
     def _field(self, name: str, events: frozenset[str], path: str) -> tuple[Get, Value]:
         """A field by its name alone, of the event the rule is for."""
@@ -307,6 +307,11 @@ class RuleCompiler:
         if value.type is not declaration.type or (value.array and not declaration.array):
             raise RuleError(where, _other_type(declaration))
         return Compiler(self.store, self.new_id).value(value)
+
+
+def _short(value: Any) -> Any:
+    """A value, or what stands for it if it is long: tokens are remembered."""
+    return value if not isinstance(value, str | tuple) or len(value) <= 256 else hash(value)
 
 
 def _within_reach(checked: Checked, unavailable: Unavailable, missing: dict[str, str]) -> list[Variant]:

@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sealwire.secl.catalogue import FIELDS, Place
 from sealwire.secl.compiler import Compiler, Test
 from sealwire.secl.conditions import NEVER, Among, FieldValue, leaves
 from sealwire.secl.definitions import ActionDefinition
-from sealwire.secl.event import Event, Fields
+from sealwire.secl.event import Event, Process
 from sealwire.secl.needs import Needed, Values, about, union
 from sealwire.secl.patterns import Glob, TextSet, compiled
 from sealwire.secl.rules import CompiledRule, CompiledVariant, Held, explain
@@ -126,7 +127,7 @@ class _Bucket:
         self.variants = tuple(variant for _, variant in pairs)
         self.tests: tuple[Test, ...] = tuple(variant.test for variant in self.variants)
         always: list[int] = []
-        indexed: dict[FieldValue, _Indexed] = {}
+        indexed: dict[tuple[Place, str], _Indexed] = {}  # exec.comm and process.comm are one
         for position, variant in enumerate(self.variants):
             if variant.condition == NEVER:
                 continue
@@ -134,9 +135,10 @@ class _Bucket:
                 always.append(position)
                 continue
             for value, values in variant.cover:
-                if value not in indexed:
-                    indexed[value] = _Indexed(value, compiler)
-                indexed[value].add(position, values)
+                where = (value.field.place, value.field.key)
+                if where not in indexed:
+                    indexed[where] = _Indexed(value, compiler)
+                indexed[where].add(position, values)
         self.always = tuple(always)
         self.indexed = tuple(each.find for each in indexed.values())
 
@@ -251,9 +253,11 @@ class RuleSet:
         """Whether any rule could hold for an event of which only these fields are known.
 
         Args:
-            values: By whole field names, of the event or its process.
+            values: By whole field names, of the event, its process, that one's parent, or the target. Fields
+                of ancestors are not known by this.
         """
-        return any(test(values) for test in self._possible(event_type, frozenset(values)))
+        known = frozenset(name for name in values if name in FIELDS and not FIELDS[name].iterates)
+        return any(test(values) for test in self._possible(event_type, known))
 
     def _possible(self, event_type: str, names: frozenset[str]) -> list[Callable[[Mapping[str, Any]], bool]]:
         bucket = self._buckets.get(event_type)
@@ -277,14 +281,20 @@ class RuleSet:
 
 def _of_values(test: Test, event_type: str) -> Callable[[Mapping[str, Any]], bool]:
     def holds(values: Mapping[str, Any]) -> bool:
-        event = Event(event_type, values=Fields(values))
-        prefixes = ("process.", f"{event_type}.")
+        event = Event(event_type, process=Process(parent=Process()), target=Process())
         for name, value in values.items():
-            for prefix in prefixes:
-                if name.startswith(prefix):
-                    event.process.values[name.removeprefix(prefix)] = value
-            if name.startswith(("container.", "cgroup.")):
-                event.process.values[name] = value
+            field = FIELDS.get(name)
+            if field is None:
+                continue
+            match field.place:
+                case Place.PROCESS:
+                    event.process.values[field.key] = value
+                case Place.PARENT if event.process.parent is not None:
+                    event.process.parent.values[field.key] = value
+                case Place.TARGET:
+                    event.target.values[field.key] = value
+                case Place.EVENT:
+                    event.values[field.key] = value
         return test(event)
 
     return holds

@@ -140,6 +140,21 @@ def test_filters_turn_away_what_cannot_match() -> None:
     assert not loaded.rule_set.can_match("exec", {})
 
 
+def test_what_is_known_of_the_file_is_not_taken_for_the_program() -> None:
+    loaded = rules('open.file.path == "/a" && process.file.path != "/b" && process.parent.comm == "p"')
+
+    def can_match(**more: Any) -> bool:
+        known = {name.replace("__", "."): value for name, value in more.items()}
+        return loaded.rule_set.can_match("open", known)
+
+    assert can_match(process__file__path="/a", open__file__path="/a")
+    assert not can_match(process__file__path="/b", open__file__path="/a")
+    assert not can_match(open__file__path="/b", process__file__path="/a")
+    assert can_match(process__parent__comm="p")
+    assert not can_match(process__parent__comm="q")
+    assert can_match(process__ancestors__comm="q", unknown__field=1)
+
+
 def test_a_rule_without_literal_values_leaves_nothing_to_filter_by() -> None:
     loaded = rules('open.file.path == "/a"', "open.retval < 0")
 
