@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import orjson
 
 from sealwire.errors import NotFoundError
 from sealwire.products import PRODUCTS
+from sealwire.products.product import ClientFacts
 from sealwire.server.access.permissions import Principal
 from sealwire.server.api.fleet import in_force
 from sealwire.server.authoring.editing import as_seen_by, readable_products
@@ -16,6 +17,7 @@ from sealwire.server.fleet.effective import REMOTE, InForce, origin_words
 from sealwire.server.fleet.explain import FileState, Reasons, Verdict, reasons
 from sealwire.server.fleet.overview import ClientLine, Fleet
 from sealwire.server.tenant import Tenant
+from sealwire.server.ui.debugger_words import PATH as PROBES
 from sealwire.server.ui.render import agent_href, config_link, dom_id, moment
 from sealwire.server.ui.views import (
     ClientPage,
@@ -95,7 +97,16 @@ async def view(tenant: Tenant, fleet: Fleet, client_id: str, principal: Principa
         reasons=tuple(_reason(tenant, one) for one in found[:MAX_REASONS]),
         more_reasons=max(0, len(found) - MAX_REASONS),
         live_href=f"/live/client/{quote(line.client_id, safe='')}",
+        probes_href=_probes_href(facts, principal),
     )
+
+
+def _probes_href(facts: ClientFacts, principal: Principal) -> str:
+    """The probes of its service; empty for who may not see them."""
+    if not facts.service or not principal.may("debugger_read"):
+        return ""
+    asked = {"service": facts.service, **({"env": facts.env} if facts.env else {})}
+    return f"{PROBES}?{urlencode(asked)}"
 
 
 def _capability(bit: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -44,10 +45,16 @@ UNDO_S: Final = 600  # so long it is offered
 STATES: Final[Mapping[str, str]] = {
     "": "Here now",
     "active": "Active",
+    "emitting": "Emitting",
+    "waiting": "Waiting",
+    "trouble": "In trouble",
+    "ending": "Ending within the hour",
     "paused": "Paused",
     "over": "Expired and removed",
     "all": "All",
 }
+_OF_ACTIVE: Final = ("emitting", "waiting", "trouble", "ending")
+_HOUR_MS: Final = 3_600_000
 _KEPT: Final = ("q", "service", "env", "kind", "state")
 
 
@@ -202,7 +209,7 @@ async def view(
     ask = asked(query)
     found = await tenant.probes.list(
         principal,
-        state=ask.state or "live",
+        state="active" if ask.state in _OF_ACTIVE else ask.state or "live",
         service=ask.kept.get("service", ""),
         env=ask.kept.get("env", ""),
         kind=ask.kind,
@@ -210,6 +217,8 @@ async def view(
     )
     live = found if ask.href() == PATH else await tenant.probes.list(principal)
     states = tenant.statuses.all_summaries({row.probe_id: row.version for row in (*live, *found)})
+    if ask.state in _OF_ACTIVE:
+        found = [row for row in found if ask.state in standings(row, states[row.probe_id], now_ms)]
     stops = await tenant.probes.stops(principal)
     here = list(tenant.uptakes.here(fleet))
     rows = tuple(_row(tenant, row, states[row.probe_id], principal) for row in found[:MAX_ROWS])
@@ -277,6 +286,21 @@ def status_of(row: ProbeRow, summary: Summary) -> Status:
     return HEADLINES[summary.headline]
 
 
+def standings(row: ProbeRow, summary: Summary, now_ms: int) -> tuple[str, ...]:
+    """What an active probe is counted as, by the words of an address."""
+    if row.state is not ProbeState.ACTIVE:
+        return ()
+    match summary.headline:
+        case Headline.EMITTING:
+            found = "emitting"
+        case Headline.ERROR | Headline.BLOCKED | Headline.WARNING:
+            found = "trouble"
+        case _:
+            found = "waiting"
+    ends_ms = row.config.expires_ms
+    return (found, "ending") if ends_ms is not None and ends_ms - now_ms <= _HOUR_MS else (found,)
+
+
 def pulse_of(tenant: Tenant, row: ProbeRow) -> Pulse:
     """What a probe brings, from memory."""
     kept = tenant.snapshots.counts(row.probe_id)
@@ -327,21 +351,19 @@ def _row(tenant: Tenant, row: ProbeRow, summary: Summary, principal: Principal) 
 
 def _facts(live: Sequence[ProbeRow], states: Mapping[str, Summary], ask: Asked) -> tuple[Fact, ...]:
     active = [row for row in live if row.state is ProbeState.ACTIVE]
-    headlines = [states[row.probe_id].headline for row in active]
-    emitting = sum(one is Headline.EMITTING for one in headlines)
-    wrong = sum(one in (Headline.ERROR, Headline.BLOCKED, Headline.WARNING) for one in headlines)
-    waiting = len(active) - emitting - wrong
+    counts = Counter(name for row in active for name in standings(row, states[row.probe_id], 0))
+    emitting, waiting, wrong = (counts[name] for name in ("emitting", "waiting", "trouble"))
     return (
         Fact("Active", len(active), "", "probes", ask.href(state="active")),
-        Fact("Emitting", emitting, "ok" if emitting else "", "bring data", ask.href(state="active")),
+        Fact("Emitting", emitting, "ok" if emitting else "", "bring data", ask.href(state="emitting")),
         Fact(
             "Waiting",
             waiting,
             "wait" if waiting else "",
             "have brought nothing yet",
-            ask.href(state="active"),
+            ask.href(state="waiting"),
         ),
-        Fact("In trouble", wrong, "bad" if wrong else "", "with an error", ask.href(state="active")),
+        Fact("In trouble", wrong, "bad" if wrong else "", "with an error", ask.href(state="trouble")),
         Fact("Paused", len(live) - len(active), "mute", "by people or a stop", ask.href(state="paused")),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from datetime import datetime
 from typing import assert_never
 
@@ -14,6 +15,8 @@ from sealwire.server import organisation as organisations
 from sealwire.server.access import Principal
 from sealwire.server.authoring.editing import readable_products
 from sealwire.server.control_plane import ControlPlane
+from sealwire.server.debugger.desk import ProbeRow
+from sealwire.server.debugger.statuses import Summary
 from sealwire.server.fleet import concerns
 from sealwire.server.fleet.concerns import Kind
 from sealwire.server.fleet.connection import Connection, Standing
@@ -23,9 +26,13 @@ from sealwire.server.store import read, rows, security
 from sealwire.server.store.audit import Criteria, Sought
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import charts
+from sealwire.server.ui.debugger_list import standings, status_of
+from sealwire.server.ui.debugger_words import PATH as PROBES
+from sealwire.server.ui.debugger_words import counts_words, place_words
 from sealwire.server.ui.fleet import AGENTS, client_facts, href
 from sealwire.server.ui.render import moment
 from sealwire.server.ui.security_signal_words import SEVERITIES
+from sealwire.server.ui.security_traces_words import visible
 from sealwire.server.ui.views import (
     Change,
     Concern,
@@ -78,6 +85,8 @@ async def view(tenant: Tenant, plane: ControlPlane, fleet: Fleet, principal: Pri
     found = concerns.concerns(
         fleet, publisher=tenant.publisher, organisation=tenant.organisation, alarms=alarms, now=now
     )
+    probes = await _active_probes(tenant, principal)
+    attention = [_shown(concern, principal) for concern in found] + _in_trouble(probes)
     publisher = tenant.publisher
     since_ms = (fleet.at_s - HISTOGRAM_OVER_S) * 1000
     histogram = charts.took(
@@ -94,15 +103,16 @@ async def view(tenant: Tenant, plane: ControlPlane, fleet: Fleet, principal: Pri
         signals=_signals(signals) if principal.may("security_monitoring_signals_read") else (),
         facts=client_facts(fleet),
         histogram=histogram,
-        concerns=tuple(_shown(concern, principal) for concern in found[:CONCERNS]),
-        more_concerns=max(0, len(found) - CONCERNS),
+        probes=_probe_facts(probes, plane.now_ms()),
+        concerns=tuple(attention[:CONCERNS]),
+        more_concerns=max(0, len(attention) - CONCERNS),
         changes=tuple(_change(row) for row in audit),
         repositories=_repositories(tenant, now),
         configs=len(publisher.catalogue.active),
         clients=len(fleet.clients),
         agents=len(fleet.agents),
         summary=f"{wording.counted(len(fleet.clients), 'client')}, {failing} with a config error, "
-        f"{wording.counted(len(found), 'thing')} to look at.",
+        f"{wording.counted(len(attention), 'thing')} to look at.",
         live_href="/live/home",
         first_steps=await first_steps.progress(plane, tenant, fleet)
         if principal.may("agent_enroll")
@@ -119,6 +129,41 @@ def _signals(counts: dict[str, int]) -> tuple[Fact, ...]:
         for severity, status in SEVERITIES.items()
         if counts.get(name := severity.name.lower(), 0)
     )
+
+
+async def _active_probes(tenant: Tenant, principal: Principal) -> list[tuple[ProbeRow, Summary]]:
+    """Those in programs, with how they are; none for who may not see them."""
+    if not principal.may("debugger_read"):
+        return []
+    found = await tenant.probes.list(principal, state="active")
+    states = tenant.statuses.all_summaries({row.probe_id: row.version for row in found})
+    return [(row, states[row.probe_id]) for row in found]
+
+
+def _probe_facts(probes: list[tuple[ProbeRow, Summary]], now_ms: int) -> tuple[Fact, ...]:
+    """How many are in programs, in trouble, and over within the hour; nothing where there is none."""
+    counts = Counter(name for row, summary in probes for name in standings(row, summary, now_ms))
+    found = [
+        Fact("Active", len(probes), "info", "crosshair", f"{PROBES}?state=active"),
+        Fact("Emitting", counts["emitting"], "ok", "activity", f"{PROBES}?state=emitting"),
+        Fact("In trouble", counts["trouble"], "bad", "triangle-alert", f"{PROBES}?state=trouble"),
+        Fact("Ending within the hour", counts["ending"], "wait", "clock", f"{PROBES}?state=ending"),
+    ]
+    return tuple(one for one in found if one.number)
+
+
+def _in_trouble(probes: list[tuple[ProbeRow, Summary]]) -> list[Concern]:
+    """A line for each probe with an error."""
+    return [
+        Concern(
+            status_of(row, summary),
+            f"Probe {visible(row.config.name, 80) or place_words(row.probe)}",
+            f"{visible(row.service, 60)}: {counts_words(summary)}",
+            f"{PROBES}/probes/{row.probe_id}",
+        )
+        for row, summary in probes
+        if "trouble" in standings(row, summary, 0)
+    ]
 
 
 def _last_changes(c: sa.Connection, org_id: int, principal: Principal) -> list[rows.AuditRow]:

@@ -37,7 +37,8 @@ async def live_home(tenant: OwnTenant, plane: Plane, viewers: Watching, principa
     parts = {
         name: macro("home/_parts.html", name)
         for name in (
-            "first_steps", "facts", "signals", "attention", "propagation", "changes", "trust", "announcement",
+            "first_steps", "facts", "signals", "attention", "probes", "propagation", "changes", "trust",
+            "announcement",
         )
     }  # fmt: skip
 

@@ -154,10 +154,12 @@ class HomePage:
     Attributes:
         audit_href, trust_href: To the pages with all of it; empty for who may not see them.
         signals: Those that go on, by severity, the worst first; empty for who may not see them.
+        probes: Those in programs, by how they are; empty for who may not see them.
     """
 
     organisation: str
     signals: tuple[Fact, ...]
+    probes: tuple[Fact, ...]
     facts: tuple[Fact, ...]
     histogram: Histogram
     concerns: tuple[Concern, ...]
@@ -358,6 +360,7 @@ class ClientPage:
     reasons: tuple[ReasonRow, ...]
     more_reasons: int
     live_href: str
+    probes_href: str
 
 
 # Around every page --------------------------------------------------------------------------------------
