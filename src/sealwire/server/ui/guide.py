@@ -30,7 +30,7 @@ Asked: TypeAlias = Request[Any, Any, Any]
 SIGNED_IN = {"permission": "signed_in"}
 
 _NAME = re.compile(r"([0-9]{2})-([a-z0-9-]+)\.md")
-_TO_A_PAGE = re.compile(r'<a href="(/[a-z]+)">(.*?)</a>')
+_TO_A_PAGE = re.compile(r'<a href="(/[a-z/-]+)">(.*?)</a>')
 _LINK = re.compile(r"(?:[0-9]{2}-)?([a-z0-9-]+)\.md(#[a-z0-9-]+)?\Z")
 
 

@@ -171,9 +171,10 @@ def _switched_off(tenant: Tenant) -> str:
 
 
 def is_open(path: str, principal: Principal) -> bool:
-    """Whether a page of the navigation, or the first steps, is one that they may open."""
+    """Whether a page of the navigation or below it, or the first steps, is one that they may open."""
     needed = {href: permission for _, _, href, _, permission in NAVIGATION} | {"/start": "agent_enroll"}
-    permission = needed.get(path, SIGNED_IN)
+    above = [href for href in needed if path == href or path.startswith(href + "/")]
+    permission = needed[max(above, key=len)] if above else SIGNED_IN
     return permission == SIGNED_IN or principal.may(permission)
 
 
