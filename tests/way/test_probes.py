@@ -8,12 +8,14 @@ from typing import Any
 
 import orjson
 import pytest
+import sqlalchemy as sa
 
 from sealwire.clock import utc_now
 from sealwire.errors import NotPermittedError
 from sealwire.products.live_debugging import config_id_of, probe_id
 from sealwire.server.access.permissions import BUILT_IN_ROLES, Grant, Principal
 from sealwire.server.debugger.desk import ProbeState
+from sealwire.server.store.tables import configs
 from tests.support.console import Console, run
 from tests.support.simulated_agent import SimulatedAgent, tracer
 
@@ -347,6 +349,45 @@ def test_a_stop_pauses_all_it_is_for_lets_nothing_in_and_is_lifted(tmp_path: Pat
         assert (await it.get("/debugger/stops"))["stops"] == []
         assert len((await it.get("/debugger/stops?over=true"))["stops"]) == 1
         await it.refused("DELETE", f"/debugger/stops/{stop['id']}", status=404)
+
+    run(tmp_path, case)
+
+
+def test_what_a_stop_paused_can_be_resumed_by_itself_once_it_is_lifted(tmp_path: Path) -> None:
+    async def case(it: Console) -> None:
+        made = await make(it)
+        stopped = await it.post("/debugger/stops", {"service": "shop", "reason": "slow"})
+        path = f"/debugger/probes/{made['id']}"
+        assert (await it.get(path))["stop_id"] == stopped["stop_id"]
+
+        await it.ask("DELETE", f"/debugger/stops/{stopped['stop_id']}?resume=false")
+
+        one = await it.get(path)
+        assert (one["state"], one["stop_id"]) == ("paused", "")  # by this the page offers to resume it
+
+    run(tmp_path, case)
+
+
+def test_a_probe_of_a_newer_version_is_stopped_with_the_others(tmp_path: Path) -> None:
+    async def case(it: Console) -> None:
+        known, newer = await make(it), await make(it, name="newer")
+        with it.plane.database.write() as c:
+            mine = configs.c.config_id == newer["config_id"]
+            (payload,) = c.execute(sa.select(configs.c.payload).where(mine)).one()
+            payload = payload.replace(b"LOG_PROBE", b"NEW_PROBE")
+            c.execute(configs.update().where(mine).values(payload=payload))
+        scope = {"service": "shop", "env": "prod", "reason": "slow"}
+
+        dry = await it.post("/debugger/stops", {**scope, "dry_run": True})
+        stopped = await it.post("/debugger/stops", scope)
+
+        assert (
+            [one["id"] for one in stopped["probes"]] == [one["id"] for one in dry["probes"]] == [known["id"]]
+        )
+        assert (dry["count"], stopped["count"]) == (2, 2)
+        assert (await it.get(f"/configs/{newer['config_id']}"))["state"] == "retired"
+        lifted = await it.ask("DELETE", f"/debugger/stops/{stopped['stop_id']}?resume=true")
+        assert [one["id"] for one in lifted.json()["probes"]] == [known["id"]]
 
     run(tmp_path, case)
 

@@ -7,6 +7,7 @@ into force, whoever makes it and whichever way; who lifts it chooses whether the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -19,9 +20,11 @@ import sqlalchemy as sa
 
 from sealwire.errors import InvalidChangeError, NotFoundError, Problem, SealwireError
 from sealwire.products import PRODUCTS, wording
+from sealwire.products.live_debugging import MINUTES_WITH_VALUES
 from sealwire.server.access import Principal
 from sealwire.server.authoring.author import Draft
 from sealwire.server.authoring.editing import Editor
+from sealwire.server.debugger import probe_configs
 from sealwire.server.debugger.probe_rows import MINUTE_MS, ProbeRow, probe_row
 from sealwire.server.debugger.probe_wire import PRODUCT
 from sealwire.server.store import probes as store
@@ -39,7 +42,11 @@ MAX_TOLD: Final = 100  # probes that one event of the audit trail names
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """What a stop did, or would do (then without an id), or what its end brought back."""
+    """What a stop did, or would do (then without an id), or what its end brought back.
+
+    Attributes:
+        probes: Without those that a newer version made, which this one cannot read.
+    """
 
     stop_id: str
     count: int
@@ -107,8 +114,8 @@ class StopSwitch:
                 noted = store.notes(c, self._org_id, [row.config_id for row in mine])
             return [(row, noted.get(row.config_id)) for row in mine]
 
-        found = [probe_row(row, note, now_ms) for row, note in await asyncio.to_thread(load)]
-        return Stopped("", len(found), tuple(found))
+        loaded = await asyncio.to_thread(load)
+        return Stopped("", len(loaded), _readable(loaded, now_ms))
 
     # Changing -----------------------------------------------------------------------------------------
 
@@ -138,14 +145,15 @@ class StopSwitch:
 
         def note(c: sa.Connection, row: rows.ConfigRow) -> None:
             before = store.notes(c, self._org_id, [row.config_id]).get(row.config_id)
-            minutes = probe_row(row, before, now_ms).expires_in_minutes
+            of_it = _readable([(row, before)], now_ms)
+            minutes = of_it[0].expires_in_minutes if of_it else MINUTES_WITH_VALUES
             written = NoteRow(row.config_id, minutes, row.revision, now_ms, principal.user, stop.stop_id)
             store.put_note(c, self._org_id, written)
             paused.append((row, written))
 
         def finish(c: sa.Connection, retired: Sequence[rows.ConfigRow]) -> None:
             store.add_stop(c, self._org_id, _with_count(stop, len(retired)))
-            found = [probe_row(row, written, now_ms).probe_id for row, written in paused]
+            found = [probe_configs.probe_id(row.config_id) for row in retired]
             self._audit(c, "probe.stopped", stop, now_ms, principal.user, found, {"reason": reason})
 
         def commit() -> list[rows.ConfigRow]:
@@ -157,8 +165,7 @@ class StopSwitch:
         await asyncio.to_thread(commit)
         self._tenant.reconciler.nudge()
         await asyncio.to_thread(self._learn, [row for row, _ in paused])
-        found = tuple(probe_row(row, written, now_ms) for row, written in paused)
-        return Stopped(stop.stop_id, len(found), found)
+        return Stopped(stop.stop_id, len(paused), _readable(paused, now_ms))
 
     async def lift(self, principal: Principal, stop_id: str, *, resume: bool, now: datetime) -> Stopped:
         """End a stop.
@@ -177,7 +184,7 @@ class StopSwitch:
             raise NotFoundError("No such stop holds.")
         editor.require_write(PRODUCTS[PRODUCT], scope_of(found.service, found.env))
 
-        def commit() -> list[ProbeRow]:
+        def commit() -> tuple[ProbeRow, ...]:
             with self._database.write() as c:
                 write.lock_domain(c, self._org_id)
                 lifted = store.lift_stop(c, self._org_id, stop_id, by=principal.user, now_ms=now_ms)
@@ -185,11 +192,16 @@ class StopSwitch:
                     raise NotFoundError("No such stop holds.")
                 noted = store.notes(c, self._org_id, stop_id=stop_id)
                 configs = [read.config(c, self._org_id, config_id) for config_id in noted]
-                paused = [
-                    probe_row(row, noted[row.config_id], now_ms)
-                    for row in configs
-                    if row is not None and row.revision == noted[row.config_id].paused_revision
-                ]
+                paused = _readable(
+                    (
+                        (row, noted[row.config_id])
+                        for row in configs
+                        if row is not None and row.revision == noted[row.config_id].paused_revision
+                    ),
+                    now_ms,
+                )
+                for note in noted.values():  # from now on they are like any that somebody paused
+                    store.put_note(c, self._org_id, note._replace(stop_id=""))
                 told = [row.probe_id for row in paused] if resume else []
                 self._audit(c, "probe.lifted", lifted, now_ms, principal.user, told, {"resume": resume})
                 return paused
@@ -271,6 +283,15 @@ def _why(holding: Iterable[Stop], targeting: Targeting) -> str:
                 "comes into force there before the stop is lifted."
             )
     return ""
+
+
+def _readable(found: Iterable[tuple[rows.ConfigRow, NoteRow | None]], now_ms: int) -> tuple[ProbeRow, ...]:
+    """Probes of rows. One that a newer version made cannot be read here, and keeps no stop from the others."""
+    read_: list[ProbeRow] = []
+    for row, note in found:
+        with contextlib.suppress(InvalidChangeError):
+            read_.append(probe_row(row, note, now_ms))
+    return tuple(read_)
 
 
 def _is_in_force(row: rows.ConfigRow, now_ms: int) -> bool:
