@@ -286,7 +286,7 @@ def _why(holding: Iterable[Stop], targeting: Targeting) -> str:
 
 
 def _readable(found: Iterable[tuple[rows.ConfigRow, NoteRow | None]], now_ms: int) -> tuple[ProbeRow, ...]:
-    """Probes of rows. One that a newer version made cannot be read here, and keeps no stop from the others."""
+    """Probes of rows. One that a newer version made cannot be read, and keeps no stop from the others."""
     read_: list[ProbeRow] = []
     for row, note in found:
         with contextlib.suppress(InvalidChangeError):
