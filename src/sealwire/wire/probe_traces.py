@@ -21,7 +21,7 @@ from sealwire.wire.probe_batch import (
 
 MARKS: Final = (b"debugger.probeid", b"_dd.di.")  # a trace without these bytes says nothing of probes
 _MADE_BY: Final = "debugger.probeid"
-_DECORATED: Final = "_dd.di."
+DECORATED: Final = "_dd.di."
 _BY: Final = ".probe_id"
 _FAILED: Final = ".evaluation_error"
 _ID_CHARS: Final = 64
@@ -35,7 +35,15 @@ VALUE_TAGS: Final = ("error.message",)
 
 def is_marked(names: Iterable[str]) -> bool:
     """Whether names of tags say something of probes."""
-    return any(name == _MADE_BY or name.startswith(_DECORATED) for name in names)
+    return any(name == _MADE_BY or name.startswith(DECORATED) for name in names)
+
+
+def without_decorations(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags, without those that probes put on."""
+    put_on = {
+        tag[len(DECORATED) : -len(_BY)] for tag in tags if tag.startswith(DECORATED) and tag.endswith(_BY)
+    }
+    return {tag: text for tag, text in tags.items() if tag not in put_on}
 
 
 def of_span(
@@ -76,16 +84,16 @@ def of_span(
     put_on: dict[str, dict[str, str]] = {}
     failed: dict[str, dict[str, str]] = {}
     for each, value in tags.items():
-        if not each.startswith(_DECORATED):
+        if not each.startswith(DECORATED):
             continue
         if each.endswith(_BY):
-            tag = each[len(_DECORATED) : -len(_BY)]
+            tag = each[len(DECORATED) : -len(_BY)]
             if tag and value:
                 put_on.setdefault(value[:_ID_CHARS], {})[tag] = tags.get(tag, "")
         elif each.endswith(_FAILED):
-            tag = each[len(_DECORATED) : -len(_FAILED)]
+            tag = each[len(DECORATED) : -len(_FAILED)]
             if tag:
-                by = tags.get(f"{_DECORATED}{tag}{_BY}", "")[:_ID_CHARS]
+                by = tags.get(f"{DECORATED}{tag}{_BY}", "")[:_ID_CHARS]
                 failed.setdefault(by, {})[tag] = value
     for probe_id in put_on | failed:
         yield entry(probe_id, "decoration", put_on.get(probe_id, {}), failed.get(probe_id, {}))

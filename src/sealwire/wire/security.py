@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from sealwire.wire.probe_traces import DECORATED, without_decorations
 from sealwire.wire.traces import MAX_TRIGGER_BYTES, SecuritySpan, texts_of
 
 MAX_TRIGGERS: Final = 50  # of one span
@@ -82,8 +83,13 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def tags_of(span: SecuritySpan) -> dict[str, str]:
-    """The tags of a span; unverified, not bounded one by one."""
-    return texts_of(span.tags)
+    """The tags of a span; unverified, not bounded one by one.
+
+    Without those that a probe put on: they say nothing of an attack, and are values of the program, which not
+    everybody may see who sees attacks.
+    """
+    tags = texts_of(span.tags)
+    return without_decorations(tags) if DECORATED.encode() in span.tags else tags
 
 
 def metrics_of(span: SecuritySpan) -> dict[str, float]:

@@ -83,6 +83,25 @@ def test_a_request_that_only_met_the_engine_is_no_row() -> None:
     assert security_trace(found, seen_at=SEEN) is None
 
 
+@pytest.mark.parametrize(
+    "tag", ["usr.id", "http.route", "http.url", "usr.session_id", "appsec.events.paid.card"]
+)
+def test_what_a_probe_put_on_a_span_is_not_shown_to_who_looks_at_attacks(tag: str) -> None:
+    event = {"appsec.events.paid.track": "true"}
+    plain_row = row_of(entry_span("sql_injection", meta={**event, tag: "open-sesame"}))
+    assert "open-sesame" in repr(plain_row)
+
+    decorated = {
+        **event,
+        tag: "open-sesame",
+        f"_dd.di.{tag}.probe_id": "8f1c2d34-aaaa-8bbb-8ccc-0123456789ab",
+    }
+    row = row_of(entry_span("sql_injection", meta=decorated))
+
+    assert "open-sesame" not in repr(row)
+    assert row.rule_ids == plain_row.rule_ids
+
+
 def exploited(**changes: Any) -> dict[str, Any]:
     span = entry_span("sql_injection", **changes)
     rule = span["meta_struct"]["appsec"]["triggers"][0]["rule"]
