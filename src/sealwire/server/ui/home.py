@@ -54,6 +54,7 @@ _ICONS = {
     "config.retired": "trash-2",
     "config.restored": "rotate-ccw",
     "organisation": "building-2",
+    "probe": "crosshair",
     "root": "shield-check",
     "api_key": "key-round",
     "application_key": "key-round",
@@ -169,10 +170,16 @@ def _in_trouble(probes: list[tuple[ProbeRow, Summary]]) -> list[Concern]:
 def _last_changes(c: sa.Connection, org_id: int, principal: Principal) -> list[rows.AuditRow]:
     """What was changed last; of configs only, and of those one may see, to whom the trail is not open."""
     if principal.may("audit_logs_read"):
-        return audit_store.find(c, org_id, _CHANGES, limit=CHANGES)
+        return _told_once(audit_store.find(c, org_id, _CHANGES, limit=_LOOKED_THROUGH))[:CHANGES]
     readable = readable_products(principal) if principal.may("rc_config_read") else ()
     found = audit_store.find(c, org_id, _CONFIG_CHANGES, limit=_LOOKED_THROUGH)
     return [row for row in found if row.detail.get("product") in readable][:CHANGES]
+
+
+def _told_once(found: list[rows.AuditRow]) -> list[rows.AuditRow]:
+    """Without the configs that were changed by what is told of a probe."""
+    told = {(row.at_ms, row.actor) for row in found if row.action.startswith("probe.")}
+    return [row for row in found if not (row.action.startswith("config.") and (row.at_ms, row.actor) in told)]
 
 
 def _change(row: rows.AuditRow) -> Change:
