@@ -15,6 +15,7 @@ MAX_SERVICE_UPLOADS: Final = 100
 MAX_SERVICE_BYTES: Final = 64 * 1024 * 1024
 MAX_UPLOADS: Final = 10_000  # of an organisation
 MAX_BYTES: Final = 512 * 1024 * 1024
+MAX_KEY_CHARS: Final = 300
 
 _u, _b = symbol_uploads.c, symbol_batches.c
 
@@ -42,7 +43,7 @@ def uploads(c: sa.Connection, org_id: int, service: str) -> list[Upload]:
     """Of a service, the newest first."""
     rows = c.execute(
         sa.select(*_COLUMNS)
-        .where(_u.org_id == org_id, _u.service_key == service.lower())
+        .where(_u.org_id == org_id, _u.service_key == _key(service))
         .order_by(_u.first_ms.desc(), _u.upload_key)
     )
     return [Upload(*row) for row in rows]
@@ -94,7 +95,7 @@ def add(c: sa.Connection, org_id: int, upload: Upload, *, number: int, packed_mo
     else:
         c.execute(
             sa.insert(symbol_uploads).values(
-                org_id=org_id, service_key=upload.service.lower(), **upload._asdict()
+                org_id=org_id, service_key=_key(upload.service), **upload._asdict()
             )
         )
     c.execute(
@@ -102,7 +103,7 @@ def add(c: sa.Connection, org_id: int, upload: Upload, *, number: int, packed_mo
             org_id=org_id, upload_key=upload.upload_key, number=number, packed=packed_modules
         )
     )
-    of_service = [_u.service_key == upload.service.lower()]
+    of_service = [_u.service_key == _key(upload.service)]
     _prune(c, org_id, of_service, most=MAX_SERVICE_UPLOADS, most_bytes=MAX_SERVICE_BYTES)
     _prune(c, org_id, [], most=MAX_UPLOADS, most_bytes=MAX_BYTES)
     return "new"
@@ -114,6 +115,11 @@ def remove(c: sa.Connection, org_id: int, upload_keys: Sequence[str]) -> None:
         some = upload_keys[start : start + 500]
         c.execute(sa.delete(symbol_batches).where(_b.org_id == org_id, _b.upload_key.in_(some)))
         c.execute(sa.delete(symbol_uploads).where(_u.org_id == org_id, _u.upload_key.in_(some)))
+
+
+def _key(service: str) -> str:
+    """How a service is found: in lower case, which may be longer than what was given."""
+    return service.lower()[:MAX_KEY_CHARS]
 
 
 def _batch(org_id: int, upload_key: str) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:

@@ -319,6 +319,18 @@ def test_batches_count_once_in_whatever_order_they_come(database: Database) -> N
     played(database, after_a_restart)
 
 
+def test_a_service_whose_name_is_longer_in_lower_case_is_kept_and_found(database: Database) -> None:
+    name = "\u0130" * symbol_upload.MAX_NAME_CHARS
+
+    async def play(kept: Symbols) -> None:
+        await kept.take(event(service=name), attachment(one("f"), service=name), source=Sender())
+        assert await methods(kept, service=name) == ["f"]
+        await kept.forget_old(now_ms=1_000_001)
+        assert await methods(kept, service=name) == ["f"]
+
+    played(database, play)
+
+
 def test_of_an_environment_the_newest_version_that_has_something_is_asked(quick: Database) -> None:
     async def put(kept: Symbols, upload: str, at_ms: int, *modules: dict[str, Any], **said: Any) -> None:
         await kept.take(event(upload), attachment(*modules, **said), source=Sender(arrived_ms=at_ms))
