@@ -102,14 +102,16 @@ def table() -> dict[str, str]:
     """Whom each route lets in, by the permission it declares."""
     found = {}
     for method, path, options in routes():
-        permission = options.get("permission", "")
-        if permission in ("anybody", "signed_in"):
-            letter = "-" if permission == "anybody" else "S"
-        else:
-            assert permission in PERMISSIONS, f"{method} {path} declares {permission!r}"
-            since = PERMISSIONS[permission].since
-            letter = {"read_only": "r", "standard": "s", "admin": "a"}[since]
-        found[f"{method} {path}"] = letter
+        declared = options.get("permission", "")
+        letters = ""
+        for permission in declared if isinstance(declared, tuple) else (declared,):
+            if permission in ("anybody", "signed_in"):
+                letters += "-" if permission == "anybody" else "S"
+            else:
+                assert permission in PERMISSIONS, f"{method} {path} declares {permission!r}"
+                letters += {"read_only": "r", "standard": "s", "admin": "a"}[PERMISSIONS[permission].since]
+        # Of several it takes one only: whoever has the least of them gets in.
+        found[f"{method} {path}"] = min(letters, key="-Srsa".index)
     return found
 
 

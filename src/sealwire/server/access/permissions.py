@@ -246,6 +246,21 @@ class Principal:
             f"This needs the permission {permission}; {self._who()} does not give it.", permission=permission
         )
 
+    def require_any(self, *permissions: str) -> None:
+        """Go on only when they may one of these, named from the widest to the narrowest.
+
+        Raises:
+            NotPermittedError: They may none; it names them and their roles.
+        """
+        if any(permission in (SIGNED_IN, ANYBODY) or self.may(permission) for permission in permissions):
+            return
+        if len(permissions) == 1:
+            self.require(permissions[0])
+        raise NotPermittedError(
+            f"This needs the permission {' or '.join(permissions)}; {self._who()} does not give it.",
+            permission=permissions[0],
+        )
+
     def require_change(self, permission: str, *, services: Collection[str], envs: Collection[str]) -> None:
         """Go on only when they may change what is aimed at these.
 

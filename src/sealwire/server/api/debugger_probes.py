@@ -1,7 +1,7 @@
 """Probes by the admin API: listed, tried, made, changed, paused, removed; and stopped all at once.
 
-Every route lets in whoever may see probes; what changes one asks for more inside, as it depends on the
-environments it is for and on what it brings out (``desk``, ``authoring.editing``).
+What changes a probe lets in whoever may set any, and asks for more inside, as it
+depends on the environments it is for and on what it brings out (``desk``, ``authoring.editing``).
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from litestar.types import ControllerRouterHandler
 
 from sealwire.server.api import shapes
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
-from sealwire.server.debugger.desk import READ, Checked, ProbeRow, Saved, Stop, Stopped
+from sealwire.server.debugger.desk import READ, WRITES, Checked, ProbeRow, Saved, Stop, Stopped
 
 MAY: Final = {"permission": READ}
+MAY_CHANGE: Final = {"permission": WRITES}
 _MISSING = msgspec.UNSET
 
 Revision = Annotated[int | None, QueryParameter(ge=0, le=shapes.MAX_REVISION)]
@@ -413,7 +414,7 @@ async def check_probe(
 # Changing -------------------------------------------------------------------------------------------------
 
 
-@post("/debugger/probes", opt=MAY)
+@post("/debugger/probes", opt=MAY_CHANGE)
 async def create_probe(
     data: JSONBody[NewProbe], tenant: OwnTenant, principal: Asker, plane: Plane
 ) -> SavedProbe:
@@ -421,7 +422,7 @@ async def create_probe(
     return _saved(await tenant.probes.create(principal, msgspec.structs.asdict(data), now=plane.clock()))
 
 
-@put("/debugger/probes/{probe_id:str}", opt=MAY)
+@put("/debugger/probes/{probe_id:str}", opt=MAY_CHANGE)
 async def change_probe(
     probe_id: FromPath[str], data: JSONBody[ChangedProbe], tenant: OwnTenant, principal: Asker, plane: Plane
 ) -> SavedProbe:
@@ -433,7 +434,7 @@ async def change_probe(
     return _saved(saved)
 
 
-@post("/debugger/probes/{probe_id:str}/clone", opt=MAY)
+@post("/debugger/probes/{probe_id:str}/clone", opt=MAY_CHANGE)
 async def clone_probe(
     probe_id: FromPath[str], data: JSONBody[ProbeCopy], tenant: OwnTenant, principal: Asker, plane: Plane
 ) -> SavedProbe:
@@ -444,7 +445,7 @@ async def clone_probe(
     return _saved(saved)
 
 
-@post("/debugger/probes/{probe_id:str}/pause", status_code=200, opt=MAY)
+@post("/debugger/probes/{probe_id:str}/pause", status_code=200, opt=MAY_CHANGE)
 async def pause_probe(
     probe_id: FromPath[str], data: JSONBody[ProbePause], tenant: OwnTenant, principal: Asker, plane: Plane
 ) -> ProbeSaid:
@@ -456,7 +457,7 @@ async def pause_probe(
     return probe_said(row)
 
 
-@post("/debugger/probes/{probe_id:str}/resume", status_code=200, opt=MAY)
+@post("/debugger/probes/{probe_id:str}/resume", status_code=200, opt=MAY_CHANGE)
 async def resume_probe(
     probe_id: FromPath[str],
     data: JSONBody[ProbeResumption],
@@ -471,7 +472,7 @@ async def resume_probe(
     return _saved(saved)
 
 
-@delete("/debugger/probes/{probe_id:str}", status_code=200, opt=MAY)
+@delete("/debugger/probes/{probe_id:str}", status_code=200, opt=MAY_CHANGE)
 async def remove_probe(
     probe_id: FromPath[str],
     tenant: OwnTenant,
@@ -496,7 +497,7 @@ async def list_stops(tenant: OwnTenant, principal: Asker, over: FromQuery[bool] 
     return {"stops": [_stop(one) for one in await tenant.probes.stops(principal, over=over)]}
 
 
-@post("/debugger/stops", opt=MAY)
+@post("/debugger/stops", opt=MAY_CHANGE)
 async def stop_probes(
     data: JSONBody[NewStop], tenant: OwnTenant, principal: Asker, plane: Plane
 ) -> StoppedSaid:
@@ -510,7 +511,7 @@ async def stop_probes(
     )
 
 
-@delete("/debugger/stops/{stop_id:str}", status_code=200, opt=MAY)
+@delete("/debugger/stops/{stop_id:str}", status_code=200, opt=MAY_CHANGE)
 async def lift_stop(
     stop_id: FromPath[str], tenant: OwnTenant, principal: Asker, plane: Plane, resume: FromQuery[bool] = False
 ) -> StoppedSaid:

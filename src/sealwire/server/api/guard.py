@@ -1,5 +1,7 @@
 """Who may come in: every route of people passes ``permitted`` and declares its permission in ``opt``.
 
+Several permissions, as a tuple, are alternatives: what they reach is decided inside.
+
 A request carries an application key, or the cookie of a browser's session; the organisation is theirs. The
 guard decides before anything of the request's body is read. Every route it guards is given ``principal``,
 ``tenant`` and ``plane``.
@@ -49,7 +51,8 @@ def permitted(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRoute
         principal = _by_key(plane, secret)
     audit.context().identify(principal, path=connection.scope["path"])
     # The framework's own answer to OPTIONS declares none, and gives nothing.
-    principal.require(handler.opt.get("permission", SIGNED_IN))
+    wanted = handler.opt.get("permission", SIGNED_IN)
+    principal.require_any(*(wanted if isinstance(wanted, tuple) else (wanted,)))
     connection.state.principal = principal
 
 

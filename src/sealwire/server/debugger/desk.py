@@ -58,6 +58,7 @@ __all__ = [
 log = structlog.get_logger()
 
 READ: Final = "debugger_read"
+WRITES: Final = ("debugger_write", "debugger_write_pre_prod")  # one of them, as far as it reaches
 STATES: Final = ("live", "active", "paused", "over", "all")
 KNOWN_MS: Final = 10 * MINUTE_MS  # what a program was doing when its probe went still arrives
 MAX_HISTORY: Final = 500

@@ -12,6 +12,7 @@ from litestar.response import Redirect, Stream
 
 from sealwire.errors import ConflictError, InvalidChangeError
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
+from sealwire.server.debugger.desk import WRITES
 from sealwire.server.ui import debugger_detail, debugger_list, forms
 from sealwire.server.ui.debugger_detail_lines import Memo
 from sealwire.server.ui.debugger_words import PATH
@@ -22,6 +23,7 @@ from sealwire.server.ui.render import macro, page
 
 Asked: TypeAlias = Request[Any, Any, Any]
 READ = {"permission": "debugger_read"}
+CHANGE = {"permission": WRITES}
 _MESSAGES = '<ol class="messages" id="messages" tabindex="0" aria-label="Messages">'
 _SPANS = '<ol class="messages spans" id="spans" tabindex="0" aria-label="Spans">'
 _DONE = {"pause": "paused", "resume": "resumed", "remove": "removed"}
@@ -111,7 +113,7 @@ async def live_probe(
     return await viewers.stream(screen)
 
 
-@post(PATH + "/probes/{probe_id:str}/pause", opt=READ, status_code=303, include_in_schema=False)
+@post(PATH + "/probes/{probe_id:str}/pause", opt=CHANGE, status_code=303, include_in_schema=False)
 async def pause_probe(
     request: Asked, probe_id: FromPath[str], principal: Asker, tenant: OwnTenant, plane: Plane
 ) -> Redirect:
@@ -124,7 +126,7 @@ async def pause_probe(
     return _went(form, probe_id, "pause")
 
 
-@post(PATH + "/probes/{probe_id:str}/resume", opt=READ, status_code=303, include_in_schema=False)
+@post(PATH + "/probes/{probe_id:str}/resume", opt=CHANGE, status_code=303, include_in_schema=False)
 async def resume_probe(
     request: Asked, probe_id: FromPath[str], principal: Asker, tenant: OwnTenant, plane: Plane
 ) -> Redirect:
@@ -137,7 +139,7 @@ async def resume_probe(
     return _went(form, probe_id, "resume")
 
 
-@post(PATH + "/probes/{probe_id:str}/renew", opt=READ, status_code=303, include_in_schema=False)
+@post(PATH + "/probes/{probe_id:str}/renew", opt=CHANGE, status_code=303, include_in_schema=False)
 async def renew_probe(
     request: Asked, probe_id: FromPath[str], principal: Asker, tenant: OwnTenant, plane: Plane
 ) -> Redirect:
@@ -155,7 +157,7 @@ async def renew_probe(
     return forms.went(_back(form, probe_id), "Its time begins anew.")
 
 
-@post(PATH + "/probes/{probe_id:str}/remove", opt=READ, status_code=303, include_in_schema=False)
+@post(PATH + "/probes/{probe_id:str}/remove", opt=CHANGE, status_code=303, include_in_schema=False)
 async def remove_probe(
     request: Asked, probe_id: FromPath[str], principal: Asker, tenant: OwnTenant, plane: Plane
 ) -> Redirect:

@@ -26,7 +26,7 @@ from sealwire.server.api.guard import Asker, OwnTenant, Plane
 from sealwire.server.authoring import three_way
 from sealwire.server.control_plane import ControlPlane
 from sealwire.server.debugger import probe_words, probes
-from sealwire.server.debugger.desk import ProbeRow
+from sealwire.server.debugger.desk import WRITES, ProbeRow
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import debugger_form_draft as drafts
 from sealwire.server.ui import debugger_form_look as looking
@@ -40,6 +40,7 @@ from sealwire.server.ui.text_diff import Lines
 Asked: TypeAlias = Request[Any, Any, Any]
 PATH: Final = "/debugger"
 READ: Final = {"permission": "debugger_read"}
+CHANGE: Final = {"permission": WRITES}
 MAX_FORM_BYTES: Final = 512 * 1024
 MAX_CHOICES: Final = 200
 PUBLISHED_COOKIE: Final = "sealwire_published"  # read by kept-draft.js: these drafts are no longer wanted
@@ -120,7 +121,7 @@ async def show_new_probe(request: Asked, principal: Asker, tenant: OwnTenant, pl
     return await _Editing(request, principal, tenant, plane, None).form(draft)
 
 
-@post(f"{PATH}/new", opt=READ, status_code=200, include_in_schema=False)
+@post(f"{PATH}/new", opt=CHANGE, status_code=200, include_in_schema=False)
 async def make_probe(
     request: Asked, principal: Asker, tenant: OwnTenant, plane: Plane
 ) -> Response[str] | Redirect:
@@ -139,7 +140,7 @@ async def show_probe_form(
     return await _Editing(request, principal, tenant, plane, row).form(draft)
 
 
-@post(f"{PATH}/probes/{{probe_id:str}}/edit", opt=READ, status_code=200, include_in_schema=False)
+@post(f"{PATH}/probes/{{probe_id:str}}/edit", opt=CHANGE, status_code=200, include_in_schema=False)
 async def change_probe(
     request: Asked, probe_id: FromPath[str], principal: Asker, tenant: OwnTenant, plane: Plane
 ) -> Response[str] | Redirect:
@@ -161,7 +162,7 @@ async def show_clone(
     return await _Cloning(request, principal, tenant, plane, row).form(draft)
 
 
-@post(f"{PATH}/probes/{{probe_id:str}}/clone", opt=READ, status_code=200, include_in_schema=False)
+@post(f"{PATH}/probes/{{probe_id:str}}/clone", opt=CHANGE, status_code=200, include_in_schema=False)
 async def clone_probe(
     request: Asked, probe_id: FromPath[str], principal: Asker, tenant: OwnTenant, plane: Plane
 ) -> Response[str] | Redirect:

@@ -19,7 +19,7 @@ from sealwire.products import wording
 from sealwire.server.access import Principal
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
 from sealwire.server.control_plane import ControlPlane
-from sealwire.server.debugger.desk import ProbeRow, Stop
+from sealwire.server.debugger.desk import WRITES, ProbeRow, Stop
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import forms
 from sealwire.server.ui.debugger_list import may_make, stop_words
@@ -30,6 +30,7 @@ from sealwire.server.ui.views import NEVER, Moment, Status
 
 Asked: TypeAlias = Request[Any, Any, Any]
 READ = {"permission": "debugger_read"}
+CHANGE = {"permission": WRITES}
 STOP: Final = f"{PATH}/stop"
 SHOWN: Final = 50
 SHOWN_LIFTED: Final = 10
@@ -98,7 +99,7 @@ async def show_stop(request: Asked, principal: Asker, tenant: OwnTenant, plane: 
     return await _shown(request, principal, tenant, plane, query.get("service", ""), query.get("env", ""))
 
 
-@post(STOP, opt=READ, status_code=200, include_in_schema=False)
+@post(STOP, opt=CHANGE, status_code=200, include_in_schema=False)
 async def stop_probes(
     request: Asked, principal: Asker, tenant: OwnTenant, plane: Plane
 ) -> Response[str] | Redirect:
@@ -117,7 +118,7 @@ async def stop_probes(
     return forms.went(STOP, f"Stopped {stop_words(service, env)}: {words} on the way out of the programs.")
 
 
-@post(STOP + "/{stop_id:str}/lift", opt=READ, status_code=303, include_in_schema=False)
+@post(STOP + "/{stop_id:str}/lift", opt=CHANGE, status_code=303, include_in_schema=False)
 async def lift_stop(
     request: Asked, stop_id: FromPath[str], principal: Asker, tenant: OwnTenant, plane: Plane
 ) -> Redirect:
