@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import orjson
@@ -15,6 +17,7 @@ class Probe(NamedTuple):
     """A probe, as far as what arrives must know it."""
 
     template: str = "total is {total}"
+    asked: Mapping[str, str] = MappingProxyType({})
 
 
 def value(text: str, kind: str = "str") -> dict[str, Any]:

@@ -14,10 +14,11 @@ MINUTES: Final = 30
 
 
 class Said(NamedTuple):
-    """The message of a snapshot, and the template of its probe at the time."""
+    """The message of a snapshot, and of its probe at the time the template and what it asked for by name."""
 
     message: str
     template: str
+    asked: dict[str, str] | None = None
 
 
 _NOTHING: Final = CountRow(0, 0, 0, 0)

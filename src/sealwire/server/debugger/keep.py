@@ -157,7 +157,7 @@ class Snapshots:
         if len(self._remembered) > MAX_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
         kept = _kept(head, source)
-        said = Said(head.message, probe.template)
+        said = Said(head.message, probe.template, dict(probe.asked) or None)
         queued = _Queued(kept, said, raw)
         self._queue.append(queued)
         self._queued_bytes += len(raw)
@@ -184,7 +184,7 @@ class Snapshots:
             return ()
         names = self._settings.current.redacted_names
         found = list(book.newest)[: -limit - 1 : -1]
-        return [(kept, masking.message(*said, names)) for kept, said in found]
+        return [(kept, masking.message(*said[:2], names)) for kept, said in found]
 
     def counts(self, probe_id: str) -> Counts:
         """What came of a probe; from memory."""
@@ -284,7 +284,7 @@ class Snapshots:
         except UntrustedError as error:
             snapshot, problem = _head_only(kept, said.message), error.public
         names = self._settings.current.redacted_names
-        snapshot = masking.masked(snapshot, names, said.template)
+        snapshot = masking.masked(snapshot, names, said.template, said.asked or {})
         return Opened(kept, msgspec.structs.replace(snapshot, host=kept.host), problem, said.template)
 
     async def messages(self, kepts: Collection[Kept]) -> dict[str, str]:
@@ -298,7 +298,8 @@ class Snapshots:
             with self._database.read() as c:
                 found = store.sealed_messages(c, self._org_id, ids)
             return {
-                key: masking.message(*self._open_said(key, sealed), names) for key, sealed in found.items()
+                key: masking.message(*self._open_said(key, sealed)[:2], names)
+                for key, sealed in found.items()
             }
 
         return await asyncio.to_thread(load)

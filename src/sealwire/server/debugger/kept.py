@@ -15,6 +15,10 @@ class KnownProbe(Protocol):
     @property
     def template(self) -> str: ...
 
+    @property
+    def asked(self) -> Mapping[str, str]:
+        """Names of what it captures instead of all variables, and the expressions."""
+
 
 class Source(NamedTuple):
     """Who sent something.

@@ -7,7 +7,8 @@ the tracer had redacted it. A message whose template reads such a name gives way
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -16,6 +17,7 @@ from sealwire.server.debugger.captured import Missing, Value, plain_text
 from sealwire.server.debugger.redaction import normal
 from sealwire.server.debugger.snapshot import EvaluationError, Snapshot
 
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _WORD: Final = re.compile(r"[\w$@-]+")
 
 
@@ -30,8 +32,15 @@ def message(said: str, template: str, names: Collection[str]) -> str:
     return template if names and reads(template, names) else said
 
 
-def masked(snapshot: Snapshot, names: Collection[str], template: str = "") -> Snapshot:
-    """The same snapshot, without the values of variables, fields and keys of these names."""
+def masked(
+    snapshot: Snapshot, names: Collection[str], template: str = "", asked: Mapping[str, str] = _NOTHING
+) -> Snapshot:
+    """The same snapshot, without the values of variables, fields and keys of these names.
+
+    Args:
+        template: Of the probe.
+        asked: What it captured by name, with the expressions: of one that reads such a name nothing is left.
+    """
     if not names:
         return snapshot
     hidden = frozenset(map(normal, names))
@@ -48,7 +57,10 @@ def masked(snapshot: Snapshot, names: Collection[str], template: str = "") -> Sn
                 arguments=_named(each.arguments, hidden),
                 locals=_named(each.locals, hidden),
                 static_fields=_named(each.static_fields, hidden),
-                expressions=_named(each.expressions, hidden),
+                expressions=tuple(
+                    (name, _gone(value) if reads(asked.get(name, ""), names) else _value(name, value, hidden))
+                    for name, value in each.expressions
+                ),
             )
             for each in snapshot.captures
         ),
@@ -59,9 +71,13 @@ def _named(values: tuple[tuple[str, Value], ...], hidden: frozenset[str]) -> tup
     return tuple((name, _value(name, value, hidden)) for name, value in values)
 
 
+def _gone(value: Value) -> Value:
+    return Value(type=value.type, missing=Missing.REDACTED_NAME, reason=Missing.REDACTED_NAME.value)
+
+
 def _value(name: str | None, value: Value, hidden: frozenset[str]) -> Value:
     if name is not None and normal(name) in hidden:
-        return Value(type=value.type, missing=Missing.REDACTED_NAME, reason=Missing.REDACTED_NAME.value)
+        return _gone(value)
     if not (value.fields or value.elements or value.entries):
         return value
     return msgspec.structs.replace(

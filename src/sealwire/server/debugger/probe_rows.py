@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from sealwire.products.live_debugging import MINUTES_OTHERWISE, MINUTES_WITH_VALUES
 from sealwire.server.debugger import probe_configs, probes
-from sealwire.server.debugger.expressions import templates
+from sealwire.server.debugger.expressions import printer, templates
 from sealwire.server.debugger.probes import Probe, ProbeKind
 from sealwire.server.store import rows
 from sealwire.server.store.probes import NoteRow
@@ -62,6 +62,7 @@ class Known(NamedTuple):
 
     Attributes:
         template: Text of the message of a log; empty for others.
+        asked: What it captures by name, with the texts of the expressions.
         ended_ms: When it is or was over; None: it is in force and has no end, or is paused.
     """
 
@@ -75,6 +76,7 @@ class Known(NamedTuple):
     name: str
     probe: Probe
     ended_ms: int | None
+    asked: Mapping[str, str]
 
 
 def state_of(config: rows.ConfigRow, note: NoteRow | None, now_ms: int) -> ProbeState:
@@ -129,6 +131,7 @@ def known(config: rows.ConfigRow, note: NoteRow | None, now_ms: int) -> Known:
         else None
         if state is ProbeState.PAUSED
         else config.updated_ms,
+        asked={each.name: printer.text_of(each.expression) for each in probe.asked},
     )
 
 

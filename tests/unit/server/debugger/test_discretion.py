@@ -11,7 +11,7 @@ from sealwire.server.access.permissions import ADMIN, READ_ONLY, STANDARD, Princ
 from sealwire.server.debugger import discretion, masking, snapshot, written
 from sealwire.server.debugger.keep import Kept, Opened
 from tests.support.debugger_keep import NOW_MS, Keep, principal
-from tests.support.messages import message, value
+from tests.support.messages import PROBE, Probe, message, value
 
 SECRET = "open-sesame-4711"
 RAW = message(
@@ -91,6 +91,23 @@ def test_an_expression_that_reads_a_masked_name_does_not_say_why_it_failed() -> 
 
     assert found.errors == (snapshot.EvaluationError("user.name", ""),)
     assert masking.masked(OPENED.snapshot, ["other"]).errors == OPENED.snapshot.errors
+
+
+def test_what_was_asked_for_by_an_expression_that_reads_a_masked_name_is_masked(tmp_path: Path) -> None:
+    async def case() -> None:
+        keep = Keep(tmp_path, {PROBE: Probe(asked={"first": "user.iban", "second": "user.name"})})
+        keep.make_organisation()
+        captures = {"return": {"captureExpressions": {"first": value(SECRET), "second": value("Ada")}}}
+        keep.snapshots.take([message("s1", said="here", captures=captures)], keep.source())
+        keep.settings.change(redacted_names=["IBAN"], by="ada", now_ms=NOW_MS)
+        for _ in ("from memory", "from the database"):
+            (capture,) = (await keep.snapshots.open("s1")).snapshot.captures
+            assert SECRET not in repr(capture)
+            assert "Ada" in repr(capture)
+            assert not (await keep.snapshots.search(PROBE, SECRET, may_see=lambda _: True)).hits
+            await keep.snapshots.flush()
+
+    asyncio.run(case())
 
 
 def test_a_file_is_written_with_what_its_reader_may_see(tmp_path: Path) -> None:
