@@ -34,6 +34,7 @@ MAX_METRICS: Final = 5  # of one probe: another version may measure something el
 MAX_POINTS: Final = 1_000  # of one line
 MAX_LINES: Final = 20
 MAX_TAG_KEYS: Final = 50
+BINS_OF_CELL: Final = 32  # take as much memory as a cell may
 RECENT: Final = 31  # blocks of a probe in memory
 RATE_BLOCKS: Final = 3  # with the one that is not full yet
 _ON_THE_WAY_MS: Final = 2_000  # so long agents hold what they measured
@@ -170,7 +171,7 @@ class ProbeMetrics:
 
     @property
     def pending(self) -> int:
-        """How many cells wait to be written."""
+        """How many cells wait to be written; one with many bins counts as several."""
         return self._cells
 
     def add(self, measured: Iterable[Measured], *, ahead_ms: int = 0) -> None:
@@ -197,6 +198,9 @@ class ProbeMetrics:
             self._cells -= len(block.sets)
             block.add(tags, one)
             self._cells += len(block.sets)
+            if one.sketch is not None:
+                # Attack: values all over, each with a bin of its own. It stands in its set and in the total.
+                self._cells += 2 * (len(one.sketch.above) + len(one.sketch.below)) // BINS_OF_CELL
 
     def take_work(self) -> Work:
         """What is to be written; it is forgotten here."""

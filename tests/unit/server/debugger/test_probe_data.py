@@ -345,6 +345,20 @@ def test_an_agent_that_sends_too_often_or_too_much_is_told_so(
     asyncio.run(case())
 
 
+def test_what_waits_is_bounded_by_its_memory_not_by_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def case() -> None:
+        place = Place(tmp_path)
+        monkeypatch.setattr(probe_data, "MAX_CELLS", 100)
+        everywhere = [1.03**power for power in range(400)]
+        place.data.take(batch(metrics=[measured(everywhere, f"a:{n}") for n in range(5)]), key_id="k")
+        with pytest.raises(UnavailableError):
+            place.data.take(batch(2), key_id="k")
+
+    asyncio.run(case())
+
+
 # Spans ----------------------------------------------------------------------------------------------------
 
 
