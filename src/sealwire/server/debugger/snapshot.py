@@ -8,6 +8,7 @@ that is too deep to be read at all spoils its body). Values of the program are i
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -20,6 +21,7 @@ from sealwire.server.debugger.captured import Missing, Reader, Value
 
 MAX_BODY_BYTES: Final = 8 * 1024 * 1024  # dd-trace sends up to 5 MiB at once, ddtrace up to 4
 MAX_ENVELOPES: Final = 5_000
+COUNTED_FROM_BYTES: Final = 256 * 1024  # before anything is made of them
 MAX_ENVELOPE_BYTES: Final = 1_100_000  # tracers prune to 1 MiB; what the agent adds comes on top
 MAX_MESSAGE: Final = 8_192
 MAX_FRAMES: Final = 500
@@ -151,6 +153,19 @@ class Read(msgspec.Struct, frozen=True):
     refused: tuple[MalformedError | OversizeError, ...] = ()
 
 
+class _Counted(msgspec.Struct, gc=False):
+    """An envelope, counted. Attack: millions of them, two bytes each, of which each becomes an object."""
+
+    def __post_init__(self) -> None:
+        _counter.left -= 1
+        if _counter.left < 0:
+            raise OversizeError(f"A body has at most {MAX_ENVELOPES} messages.")
+
+
+_counter = threading.local()
+_decode_counted = msgspec.json.Decoder(list[_Counted]).decode
+
+
 def envelopes(body: bytes) -> list[bytes]:
     """The envelopes of a body, each as it came.
 
@@ -161,6 +176,9 @@ def envelopes(body: bytes) -> list[bytes]:
     if len(body) > MAX_BODY_BYTES:
         raise OversizeError(f"A body of messages has at most {MAX_BODY_BYTES} bytes.")
     try:
+        if len(body) > COUNTED_FROM_BYTES:
+            _counter.left = MAX_ENVELOPES
+            _decode_counted(body)
         found = msgspec.json.decode(body, type=list[msgspec.Raw])
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise MalformedError("Messages of probes are a JSON list.", detail=str(error)[:200]) from error

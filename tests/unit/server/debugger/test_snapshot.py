@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import random
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,18 @@ def test_one_bad_envelope_does_not_spoil_the_others() -> None:
 def test_a_body_that_is_no_list_of_messages_is_refused(body: bytes) -> None:
     with pytest.raises((MalformedError, OversizeError)):
         snapshot.read_all(body)
+
+
+@pytest.mark.parametrize("one", [b"1", b"{}", b'{"a":{}}'])
+def test_millions_of_envelopes_are_refused_before_they_take_memory(one: bytes) -> None:
+    body = b"[" + b",".join([one] * (1024 * 1024 // (len(one) + 1))) + b"]"
+    tracemalloc.start()
+    try:
+        with pytest.raises((MalformedError, OversizeError)):
+            snapshot.envelopes(body)
+        assert tracemalloc.get_traced_memory()[1] < 2 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_message_of_20_mb_is_refused_before_it_is_read() -> None:
