@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 from sealwire.products import wording
 from sealwire.server.debugger import literals, tree, unfolding
-from sealwire.server.debugger.captured import Missing, Value
+from sealwire.server.debugger.captured import Missing, Value, plain_text
 from sealwire.server.debugger.conditions import condition_of
 from sealwire.server.debugger.literals import Copied, Language
 from sealwire.server.debugger.snapshot import Capture, Snapshot
@@ -375,7 +375,10 @@ def _facts(branch: Branch) -> Iterator[tuple[str, str]]:
         yield "Type", visible(value.type, 300)
     if value.text is not None:
         of = f" of {value.size:,}" if value.truncated and value.size is not None else ""
-        yield "Length", f"{len(value.text):,}{of} characters"
+        said = plain_text(value)
+        if said is not None or value.truncated:
+            count = len(value.text if said is None else said)
+            yield "Length", f"{count:,}{of} {'character' if count == 1 and not of else 'characters'}"
     elif value.elements is not None or value.entries is not None or value.fields is not None:
         what = "element" if value.elements is not None else "entry" if value.entries is not None else "field"
         of = f" of {value.size:,}" if value.size is not None and value.size != value.held else ""
@@ -392,7 +395,7 @@ def _notes(value: Value | None) -> Iterator[str]:
         return
     if value.truncated:
         of = f" of {value.size:,}" if value.size is not None else ""
-        yield f"The text is cut off: these are {len(value.text or ''):,}{of} characters."
+        yield f"The text is cut off: these are {len(plain_text(value) or value.text or ''):,}{of} characters."
     if value.missing is not None:
         yield value.missing.says + (
             f" ({visible(value.reason, 100)})" if value.missing is Missing.OTHER else ""
