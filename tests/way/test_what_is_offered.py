@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from sealwire.server.access.permissions import Grant, Principal, Role
+from sealwire.server.ui import home
 from tests.support.console import Console, run
 from tests.support.parts import ASM_ON, tracing
 from tests.way.test_config_form import NEW, writer
@@ -35,6 +37,35 @@ def test_home_tells_of_configs_one_may_see_and_of_no_people_where_the_trail_is_n
         assert all(words in everything for words in ("seen by all", "not theirs", "Made the API key"))
         assert "seen by all" in page
         assert [words for words in ("not theirs", "Made the API key") if words in page] == []
+
+    run(tmp_path, case)
+
+
+def test_home_tells_of_probes_whom_they_concern_and_of_each_once(tmp_path: Path) -> None:
+    async def case(it: Console) -> None:
+        assert "Probes in programs" not in await Pages(it).get("/")
+        document = {
+            "kind": "log", "language": "python", "where": {"file": "shop.py", "line": 4}, "template": "hello",
+        }  # fmt: skip
+        body = {"service": "shop", "env": ["prod"], "document": document}
+        await it.post("/debugger/probes", {**body, "name": "for a month"})
+        document["expires_in_minutes"] = 30
+        await it.post("/debugger/probes", {**body, "name": "for a moment"})
+
+        page = await Pages(it).get("/")
+
+        for state, count in (("active", 2), ("ending", 1)):
+            assert re.search(rf'href="/debugger\?state={state}">.*?<b>{count}</b>', page), state
+        assert "state=trouble" not in page
+        assert page.count("for a moment") == 1
+        ending = await Pages(it).get("/debugger?state=ending")
+        assert "for a moment" in ending
+        assert "for a month" not in ending
+
+        tenant = it.plane.tenants[1]
+        fleet = await tenant.overview.glance()
+        somebody = Principal("ann", 1, (Grant(Role("r", "fleet only", frozenset({"fleet_read"}))),))
+        assert (await home.view(tenant, it.plane, fleet, somebody)).probes == ()
 
     run(tmp_path, case)
 
