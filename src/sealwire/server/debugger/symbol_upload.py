@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
-from sealwire.errors import MalformedError
+from sealwire.errors import MalformedError, OversizeError
 from sealwire.wire.inventory import gunzip
 from sealwire.wire.limits import check_size
 
@@ -28,6 +29,8 @@ else:
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 MAX_DOCUMENT_BYTES: Final = 64 * 1024 * 1024  # 400 modules of ddtrace with 50,000 functions
 MAX_MODULES: Final = 5_000
+MAX_SCOPES: Final = 20_000  # at the top; more than the modules are left out
+COUNTED_FROM_BYTES: Final = 256 * 1024
 MAX_MODULE_BYTES: Final = 8 * 1024 * 1024
 MAX_MODULE_OBJECTS: Final = 100_000  # scopes, symbols and ranges; ddtrace leaves out files above 1 MB
 MAX_FUNCTIONS: Final = 50_000  # of a batch
@@ -150,6 +153,30 @@ _scope: Final = msgspec.json.Decoder(_Scope)
 _modules: Final = msgspec.msgpack.Decoder(tuple[Module, ...])
 
 
+class _CountedScope(msgspec.Struct, gc=False):
+    """Attack: millions of scopes, two bytes each, of which each becomes an object."""
+
+    def __post_init__(self) -> None:
+        _counter.left -= 1
+        if _counter.left < 0:
+            raise OversizeError(f"A batch has at most {MAX_SCOPES} scopes.")
+
+
+class _Counted(msgspec.Struct):
+    scopes: list[_CountedScope] | None = None
+
+
+_counter: Final = threading.local()
+_counted: Final = msgspec.json.Decoder(_Counted)
+
+
+def _read_document(raw: bytes) -> _Document:
+    if len(raw) > COUNTED_FROM_BYTES:  # before anything is made of them
+        _counter.left = MAX_SCOPES
+        _counted.decode(raw)
+    return _document.decode(raw)
+
+
 def read(event: Mapping[str, object], file: bytes, *, env: str = "", version: str = "") -> Batch:
     """Read a batch.
 
@@ -166,10 +193,10 @@ def read(event: Mapping[str, object], file: bytes, *, env: str = "", version: st
     raw = gunzip(file, limit=MAX_DOCUMENT_BYTES) if file.startswith(_GZIP) else file
     try:
         try:
-            document = _document.decode(raw)
+            document = _read_document(raw)
         except msgspec.DecodeError:
             # Names of files need not be Unicode, and Python writes what is not as half a pair.
-            document = _document.decode(_HALF_PAIR.sub(rb"\\ufffd", raw))
+            document = _read_document(_HALF_PAIR.sub(rb"\\ufffd", raw))
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise MalformedError("The attachment holds no symbols.", detail=str(error)) from error
     said = {name: _said(event, name) for name in ("service", "version", "language", "uploadId", "runtimeId")}

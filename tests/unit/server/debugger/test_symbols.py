@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import os
+import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -176,6 +177,18 @@ def test_too_much_is_not_unpacked() -> None:
         symbol_upload.read(event(), b"\x1f\x8b" + bytes(symbol_upload.MAX_FILE_BYTES))
 
 
+@pytest.mark.parametrize("one", [b"1", b"{}", b'{"scopes":[1]}'])
+def test_millions_of_scopes_are_refused_before_they_take_memory(one: bytes) -> None:
+    document = b'{"service":"s","scopes":[' + b",".join([one] * (1024 * 1024 // (len(one) + 1))) + b"]}"
+    tracemalloc.start()
+    try:
+        with pytest.raises((MalformedError, OversizeError)):
+            symbol_upload.read(event(), document)
+        assert tracemalloc.get_traced_memory()[1] < 4 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_module_that_makes_no_sense_spoils_no_other() -> None:
     bad: list[Any] = [
         None, 7, [], "x", {}, {"scope_type": None}, {"scope_type": "MODULE", "start_line": "x"},
@@ -225,9 +238,12 @@ def test_a_million_scopes_are_too_many() -> None:
     assert (batch.modules, batch.skipped) == ((), 1)
 
     modules = b",".join([b'{"scope_type":"MODULE","source_file":"m"}'] * 1_000_000)
+    with pytest.raises(OversizeError):
+        symbol_upload.read(event(), gzip.compress(b'{"scopes":[' + modules + b"]}", 1))
+    modules = b",".join([b'{"scope_type":"MODULE","source_file":"m"}'] * symbol_upload.MAX_SCOPES)
     batch = symbol_upload.read(event(), gzip.compress(b'{"scopes":[' + modules + b"]}", 1))
     assert len(batch.modules) == symbol_upload.MAX_MODULES
-    assert batch.skipped == 1_000_000 - symbol_upload.MAX_MODULES
+    assert batch.skipped == symbol_upload.MAX_SCOPES - symbol_upload.MAX_MODULES
 
 
 def test_a_thousand_functions_that_each_have_all_lines_are_not_walked() -> None:
