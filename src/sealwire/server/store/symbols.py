@@ -119,7 +119,8 @@ def remove(c: sa.Connection, org_id: int, upload_keys: Sequence[str]) -> None:
 
 def _key(service: str) -> str:
     """How a service is found: in lower case, which may be longer than what was given."""
-    return service.lower()[:MAX_KEY_CHARS]
+    # What clients call their services is asked for too, and PostgreSQL takes no NUL.
+    return service.lower().replace("\0", "\ufffd")[:MAX_KEY_CHARS]
 
 
 def _batch(org_id: int, upload_key: str) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:

@@ -342,6 +342,7 @@ def test_a_service_whose_name_is_longer_in_lower_case_is_kept_and_found(database
         await kept.take(event(service=name), attachment(one("f"), service=name), source=Sender())
         assert await methods(kept, service=name) == ["f"]
         await kept.forget_old(now_ms=1_000_001)
+        assert await kept.summary("sh\0op", "prod") is None
         assert await methods(kept, service=name) == ["f"]
 
     played(database, play)
