@@ -94,3 +94,16 @@ def barriers(page: Any) -> list[Any]:
             if one["impact"] in ("serious", "critical")
         ]  # fmt: skip
     return found
+
+
+def test_the_way_around_fits_a_usual_window_and_shows_where_one_is_in_a_low_one(visitor: Visitor) -> None:
+    page = visitor.visit("/support")
+    assert page.evaluate("(({ scrollHeight, clientHeight }) => scrollHeight - clientHeight)(nav)") == 0
+
+    page.set_viewport_size({"width": 1280, "height": 480})
+    page = visitor.visit("/support")
+
+    current = page.locator("#nav [aria-current='page']").bounding_box()
+    assert current is not None
+    assert 0 <= current["y"] <= 480 - current["height"]
+    assert page.evaluate("scrollY") == 0
