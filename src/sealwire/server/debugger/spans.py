@@ -37,6 +37,7 @@ NEWEST_OF_EACH: Final = 5_000
 MAX_LISTED: Final = 200
 MAX_ASKED: Final = 50  # tags of a batch whose probe is looked for
 RATE_OVER_S: Final = 10
+CHARS_OF_SPAN: Final = 2_000  # of its tags, as much as one usually has
 MAX_DURATION_US: Final = 2**53 - 1
 _HOUR_MS: Final = 3_600_000
 _PART: Final = "span"
@@ -164,6 +165,7 @@ class ProbeSpans:
         self._decorating = decorating
         self._now_ms = now_ms
         self._pending = Work([], {})
+        self._weight = 0
         self._probes: dict[str, _Held] = {}
         with database.read() as c:
             for row in store.span_counts(c, org_id, since_ms=now_ms() - RETAIN_MS):
@@ -173,8 +175,8 @@ class ProbeSpans:
 
     @property
     def pending(self) -> int:
-        """How many spans wait to be written."""
-        return len(self._pending.spans)
+        """How many spans wait to be written; one with long texts counts as several."""
+        return self._weight
 
     def add(
         self,
@@ -197,6 +199,8 @@ class ProbeSpans:
             for probe_id in self._probes_of(span, asked):
                 kept = _kept(span, probe_id, host, ahead_ms, now_ms)
                 self._pending.spans.append(kept)
+                texts = (*kept.tags.values(), *kept.errors.values())
+                self._weight += 1 + sum(map(len, texts)) // CHARS_OF_SPAN
                 self._count(probe_id, now_ms, kept=1)
         for each in seen:
             # Those that failed say no probe id; they are seen as far as they are kept.
@@ -233,6 +237,7 @@ class ProbeSpans:
     def take_work(self) -> Work:
         """What is to be written; it is forgotten here."""
         work, self._pending = self._pending, Work([], {})
+        self._weight = 0
         return work
 
     def write(self, c: sa.Connection, work: Work) -> None:

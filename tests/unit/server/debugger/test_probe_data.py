@@ -355,6 +355,12 @@ def test_what_waits_is_bounded_by_its_memory_not_by_its_number(
         place.data.take(batch(metrics=[measured(everywhere, f"a:{n}") for n in range(5)]), key_id="k")
         with pytest.raises(UnavailableError):
             place.data.take(batch(2), key_id="k")
+        monkeypatch.setattr(probe_data, "MAX_CELLS", 1_000)
+        monkeypatch.setattr(probe_data, "MAX_SPANS", 50)
+        long = {f"tag-{number}": "x" * 2_000 for number in range(20)}
+        place.data.take(batch(2, spans=[span(tags=long) for _ in range(3)]), key_id="k")
+        with pytest.raises(UnavailableError):
+            place.data.take(batch(3), key_id="k")
 
     asyncio.run(case())
 
