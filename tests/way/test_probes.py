@@ -258,7 +258,7 @@ def test_whoever_writes_outside_production_only_reaches_no_production(tmp_path: 
                 return {"product": PRODUCT, "payload": payload, "targeting": aimed}
             return {"service": "shop", "env": list(envs), "document": PLAIN}
 
-        for envs in ((), ("prod",), ("staging", "PRODUCTION")):
+        for envs in ((), ("prod",), ("staging", "PRODUCTION"), (" Prod ",)):
             told = await it.refused("POST", way, body(*envs), status=403, headers=standard)
             assert "debugger_write_pre_prod" in told["detail"]
         made = await it.ask("POST", way, body("staging"), headers=standard)

@@ -123,9 +123,9 @@ class Editor:
         return (PUBLISH, writes, *(product.demands(payload) if payload is not None else ()))
 
     def _is_outside_production(self, targeting: Targeting) -> bool:
-        production = {env.casefold() for env in self._tenant.organisation.production_envs}
-        # Attack: an environment that is not named is any of them.
-        return bool(targeting.env) and not any(env.casefold() in production for env in targeting.env)
+        production = {env.strip().casefold() for env in self._tenant.organisation.production_envs}
+        # Attack: an environment that is not named is any of them, and one with a space beside it is that one.
+        return bool(targeting.env) and not any(env.strip().casefold() in production for env in targeting.env)
 
     # Changing -----------------------------------------------------------------------------------------
 
