@@ -244,7 +244,7 @@ class AuditEvents:
         call.values.update(_facts(item, stem))
 
     def _base(self, call: _Call, item: PathItem, part: str) -> str:
-        """What a relative path is relative to: a descriptor where one was given, else the working directory."""
+        """What a relative path is relative to: a descriptor that was given, else the working directory."""
         if item.name.startswith("/"):
             return "/"
         at = _DIRECTORY_ARGUMENT.get(call.name)
@@ -418,13 +418,10 @@ _DERIVED_NAMES: Final = {
 }  # fmt: skip
 
 # Where the descriptor of a directory is that a path is relative to.
-_DIRECTORY_ARGUMENT: Final = dict.fromkeys(
-    (
-        "openat openat2 unlinkat renameat renameat2 linkat mkdirat fchmodat fchmodat2 fchownat utimensat "
-        "futimesat utimensat_time64"
-    ).split(),
-    0,
-)
+_DIRECTORY_ARGUMENT: Final = {
+    "openat": 0, "openat2": 0, "unlinkat": 0, "renameat": 0, "renameat2": 0, "linkat": 0, "mkdirat": 0,
+    "fchmodat": 0, "fchmodat2": 0, "fchownat": 0, "utimensat": 0, "futimesat": 0, "utimensat_time64": 0,
+}  # fmt: skip
 
 _READ: Final[Mapping[str, Callable[[AuditEvents, _Call], None]]] = {
     "open": AuditEvents.open,

@@ -56,9 +56,8 @@ OFFER: Final = Offer(
         "process.envp": "read from /proc after the program began",
         "process.cap_effective": "read from /proc after the call",
         "process.cap_permitted": "read from /proc after the call",
-        "process.container.": "read from /proc after the call",
-        "process.cgroup.": "read from /proc after the call",
-        "process.created_at": "read from /proc after the call",
+        "process.container.created_at": "the time of its control group's folder, which may be younger",
+        "process.cgroup.created_at": "the time of its folder, which may be younger",
         "file.change_time": _BEFORE,
         "file.modification_time": _BEFORE,
         "mmap.file.": "found by the descriptor, which may be closed again",
@@ -104,9 +103,7 @@ OFFER: Final = Offer(
         "process.caps_used": "use of capabilities is not recorded",
         "process.user_session.": "sessions are not known",
         "process.container.tags": "tags of containers are not known",
-        "process.container.created_at": "when a container was made is not known",
         "process.cgroup.file.": "files of control groups are not looked up",
-        "process.cgroup.created_at": "when a control group was made is not known",
     },
 )
 
@@ -169,6 +166,17 @@ class AuditSource:
             self.stop()
             raise
         self._lost_before = status.lost
+
+    def start_reading(self) -> None:
+        """Begin, and change nothing: only what the rules of others record is read. Raises SourceError."""
+        try:
+            self._control = AuditControl()
+            self._lost_before = self._control.status().lost
+            self._socket = _listener()
+        except (OSError, AuditError) as error:
+            self.stop()
+            raise SourceError(_why(error)) from error
+        self.may_add_rules = False
 
     def _decide(self, status: AuditStatus) -> None:
         """Whether anything may be changed, and what to say of it."""

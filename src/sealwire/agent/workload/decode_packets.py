@@ -1,7 +1,7 @@
 """Packets as a packet socket gives them, from the network layer on: questions, requests, new connections.
 
-Also the small filter program that lets the kernel pass on only those. Invariants: no bytes raise, a name takes
-at most its 255 bytes, and what is a fragment, cut or not understood is ``None``.
+Also the small filter program that lets the kernel pass on only those. Invariants: no bytes raise, a name
+takes at most its 255 bytes, and what is a fragment, cut or not understood is ``None``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A packet socket as a source: questions for names, requests to a cloud's metadata service, new connections.
 
 A packet does not say whose it is. Its port is looked up among the sockets of this host, and the socket
-among the open files of its processes; both are gone soon after, so this is right most of the time and never certain.
+among the open files of its processes; both are gone soon after, so this is mostly right and never certain.
 """
 
 from __future__ import annotations
