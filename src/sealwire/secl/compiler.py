@@ -503,7 +503,7 @@ def _of_ancestors(value: FieldValue) -> Callable[[Event], Iterable[Any]]:
 
 
 def _folded(value: Value) -> bool:
-    return isinstance(value, FieldValue) and value.field.folded
+    return isinstance(value, FieldValue) and value.field.folded and not value.length
 
 
 def _same_but_case(left: Any, right: Any) -> bool:
