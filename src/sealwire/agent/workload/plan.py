@@ -112,7 +112,7 @@ class Plan:
 
     @property
     def order(self) -> tuple[str, ...]:
-        """Names of what may be given up, the dearest first; of the same cost that which serves fewer rules."""
+        """Names of what may be given up: the dearest first, of those what serves the fewest rules."""
         ordered = sorted(self.watches, key=lambda watch: (-watch.cost, len(watch.rules), watch.name))
         return tuple(watch.name for watch in ordered if watch.cost)
 
@@ -264,9 +264,9 @@ class _Planner:
         elif not self.ground.is_directory(posixpath.dirname(path)):
             self.absent[path] = None
             return
-        real = path if below else self.ground.real(path)
+        real = self.ground.real(path)
         # The file behind a link is watched too: the kernel knows files, not names.
-        for each in dict.fromkeys((path, real)):
+        for each in (real,) if below else dict.fromkeys((path, real)):
             if len(os.fsencode(each)) <= MAX_PATH_BYTES and not _is_made_up(each):
                 events, ids = self.places.setdefault((each, below, permissions), ({}, {}))
                 events[event] = None
@@ -291,10 +291,7 @@ class _Planner:
     def _drop_covered(self) -> None:
         """Drop what is recorded by a directory above, or everywhere, anyway."""
         everywhere = {
-            (event, watch.permissions): watch
-            for watch in self.watches
-            if not watch.path
-            for event in watch.events
+            (event, watch.permissions) for watch in self.watches if not watch.path for event in watch.events
         }
         for key in list(self.places):
             path, below, permissions = key
@@ -343,7 +340,7 @@ def _permissions(needed: Needed) -> int:
 
 
 def targets_of(values: Values) -> list[tuple[str, bool]] | None:
-    """Paths, and whether all below them is meant, that hold all values; ``None`` if that would be everything."""
+    """Paths, and whether all below them is meant, that hold all values; ``None`` for everything."""
     if not isinstance(values, TextSet) or values.regexes or values.folded:
         return None
     found: dict[tuple[str, bool], None] = {}

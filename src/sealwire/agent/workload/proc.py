@@ -54,11 +54,17 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class ControlGroup:
-    """Where a process is kept; ``container`` is the id of its container, if it is in one."""
+    """Where a process is kept.
+
+    Attributes:
+        container: The id of its container, if it is in one.
+        controller: Which of the first version's trees it is in.
+    """
 
     path: str = ""
     version: int = 0
     container: str = ""
+    controller: str = ""
 
 
 def decode_stat(raw: bytes) -> Stat | None:
@@ -124,9 +130,9 @@ def decode_cgroup(raw: bytes) -> ControlGroup:
         parts = line.decode("utf-8", "replace")[:4096].split(":", 2)
         if len(parts) != 3:
             continue
-        number, _, path = parts
+        number, controller, path = parts
         ids = _CONTAINER.findall(path)
-        each = ControlGroup(path, 2 if number == "0" else 1, ids[-1] if ids else "")
+        each = ControlGroup(path, 2 if number == "0" else 1, ids[-1] if ids else "", controller)
         if each.container:
             return each
         if not best.path or (best.path == "/" and path != "/"):
@@ -202,6 +208,17 @@ class Proc:
 
     def control_group(self, pid: int) -> ControlGroup:
         return decode_cgroup(self.read(f"{pid}/cgroup"))
+
+    def made_ns(self, group: ControlGroup) -> int:
+        """When the folder of a control group was made or changed last; 0 if that is not known."""
+        if not group.path or "/../" in f"{group.path}/":
+            return 0
+        for top in (f"/sys/fs/cgroup/{group.controller}", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"):
+            try:
+                return os.stat(f"{top}{group.path}").st_ctime_ns
+            except (OSError, ValueError):
+                continue
+        return 0
 
     def login(self, pid: int) -> int:
         """The user who logged in; 4294967295 if nobody did."""

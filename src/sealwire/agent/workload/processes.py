@@ -408,15 +408,18 @@ class Processes:
             known = self._known.get(pid)
             above = known.process.parent if known is not None and known.process.values is values else None
             if above is not None:
-                for key in ("cgroup.id", "cgroup.version", "container.id"):
+                for key in _OF_GROUP:
                     values.setdefault(key, above.values[key])
             return
         group = self._proc.control_group(pid)
+        made_ns = self._proc.made_ns(group)
         who = self._proc.credentials(pid)
         for key, value in {
             "cgroup.id": group.path,
             "cgroup.version": group.version,
+            "cgroup.created_at": made_ns,
             "container.id": group.container,
+            "container.created_at": made_ns if group.container else 0,
             "cap_effective": who.cap_effective,
             "cap_permitted": who.cap_permitted,
             "tty_name": terminal_name(found.terminal),
@@ -455,8 +458,12 @@ class Processes:
         }
 
 
+_OF_GROUP: Final = (
+    "cgroup.id", "cgroup.version", "cgroup.created_at", "container.id", "container.created_at",
+)  # fmt: skip
+
 # What a process keeps when it runs another program.
 _STAYS: Final = (
     "ppid", "created_at", "uid", "gid", "euid", "egid", "fsuid", "fsgid", "auid", "tty_name",
-    "cgroup.id", "cgroup.version", "container.id",
+    "cgroup.id", "cgroup.version", "cgroup.created_at", "container.id", "container.created_at",
 )  # fmt: skip

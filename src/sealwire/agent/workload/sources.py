@@ -7,7 +7,7 @@ why, in words for a page. What an offer does not mention is given.
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -106,6 +106,22 @@ def judge(event: str, fields: Collection[str], offers: Sequence[Offer]) -> Verdi
         if standing > best.standing or (standing is best.standing is Standing.NOT and event in offer.events):
             best = Verdict(standing, tuple(reasons))
     return best
+
+
+def unavailable(offers: Sequence[Offer]) -> Callable[[str, str], str]:
+    """A function that says why none of some sources can give a field for an event type; empty if one can."""
+
+    def why(event: str, name: str) -> str:
+        reasons = []
+        for offer in offers:
+            standing, reason = offer.of(event, name)
+            if standing is not Standing.NOT:
+                return ""
+            if event in offer.events:
+                reasons.append(reason)
+        return "; ".join(dict.fromkeys(reasons)) or f"{event} events are not seen by any source in use"
+
+    return why
 
 
 class Source(Protocol):
