@@ -25,11 +25,11 @@ from sealwire.products.probe_expressions import (
     to_json,
     wrong_operand,
 )
-from sealwire.server.debugger import probe_wire, probes
-from sealwire.server.debugger.captured import Reader, Value, parts
+from sealwire.server.debugger.authoring import probe_wire, probes
 from sealwire.server.debugger.expressions import operations, parser, printer
 from sealwire.server.debugger.expressions.evaluator import Outcome, Verdict, evaluate
-from sealwire.server.debugger.snapshot import Snapshot, read
+from sealwire.server.debugger.snapshots.captured import Reader, Value, parts
+from sealwire.server.debugger.snapshots.snapshot import Snapshot, read
 from tests.support.clients import APPS, require_ddtrace, require_node
 from tests.support.processes import clean_environment
 
@@ -346,7 +346,7 @@ DOCUMENTS: list[dict[str, Any]] = [
 
 
 def test_ddtrace_takes_every_kind_of_probe_we_write_and_refuses_what_we_refuse() -> None:
-    from sealwire.server.debugger import probe_facts
+    from sealwire.server.debugger.authoring import probe_facts
 
     made = [
         probes.parse({"language": "python", "where": where, **each}) for each in DOCUMENTS for where in WHERE

@@ -17,7 +17,7 @@ import pytest
 from sealwire.products.probe_expressions import Call, walk
 from sealwire.server.debugger.expressions import evaluator, parser
 from sealwire.server.debugger.expressions.evaluator import Outcome, Verdict
-from sealwire.server.debugger.snapshot import Snapshot, read
+from sealwire.server.debugger.snapshots.snapshot import Snapshot, read
 from tests.interop.test_expressions import COMMON, cases
 from tests.support.clients import INSTRUMENTED, App, ExpressApp, FlaskApp, line_of
 from tests.support.processes import wait_until

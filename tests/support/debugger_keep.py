@@ -12,10 +12,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from sealwire.server.access.permissions import Grant, Principal, Role
-from sealwire.server.debugger.instances import ProbeStatuses
-from sealwire.server.debugger.keep import Snapshots, Source
-from sealwire.server.debugger.settings import SettingsDesk
-from sealwire.server.debugger.vault import Vault
+from sealwire.server.debugger.reports.instances import ProbeStatuses
+from sealwire.server.debugger.snapshots.keep import Snapshots, Source
+from sealwire.server.debugger.snapshots.settings import SettingsDesk
+from sealwire.server.debugger.snapshots.vault import Vault
 from sealwire.server.fleet.overview import Overview
 from sealwire.server.keyring import Keyring
 from sealwire.server.store import write

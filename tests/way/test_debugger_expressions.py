@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from sealwire.server.debugger.keep import Source
+from sealwire.server.debugger.snapshots.keep import Source
 from tests.support.console import Console, run
 from tests.support.form_fields import fields_of
 from tests.support.messages import message, value

@@ -16,7 +16,7 @@ import pytest
 
 from sealwire.server.access import digest_sent
 from sealwire.server.api import debugger_intake, intake
-from sealwire.server.debugger.arrivals import MAX_UPLOAD_BYTES
+from sealwire.server.debugger.reports.arrivals import MAX_UPLOAD_BYTES
 from tests.support.console import Console, console, run
 from tests.support.messages import body, event, message, status, value
 

@@ -14,7 +14,7 @@ from sealwire.clock import utc_now
 from sealwire.errors import NotPermittedError
 from sealwire.products.live_debugging import config_id_of, probe_id
 from sealwire.server.access.permissions import BUILT_IN_ROLES, Grant, Principal
-from sealwire.server.debugger.desk import ProbeState
+from sealwire.server.debugger.authoring.desk import ProbeState
 from sealwire.server.store.tables import configs
 from tests.support.console import Console, run
 from tests.support.simulated_agent import SimulatedAgent, tracer

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import httpx
 import orjson
 
-from sealwire.server.debugger import tree
+from sealwire.server.debugger.snapshots import tree
 from tests.support import snapshots
 from tests.support.console import Console, run
 from tests.support.simulated_agent import ALL_PRODUCTS, tracer

@@ -12,14 +12,14 @@ from sealwire.errors import SealwireError
 from sealwire.server import organisation as organisations
 from sealwire.server.access import Access
 from sealwire.server.authoring.author import Author
-from sealwire.server.debugger.arrivals import Arrivals
-from sealwire.server.debugger.desk import ProbeDesk
-from sealwire.server.debugger.instances import ProbeStatuses
-from sealwire.server.debugger.keep import Snapshots
-from sealwire.server.debugger.probe_data import ProbeData
-from sealwire.server.debugger.settings import SettingsDesk
-from sealwire.server.debugger.symbols import Symbols
-from sealwire.server.debugger.vault import Vault
+from sealwire.server.debugger.authoring.desk import ProbeDesk
+from sealwire.server.debugger.code.symbols import Symbols
+from sealwire.server.debugger.reports.arrivals import Arrivals
+from sealwire.server.debugger.reports.instances import ProbeStatuses
+from sealwire.server.debugger.reports.probe_data import ProbeData
+from sealwire.server.debugger.snapshots.keep import Snapshots
+from sealwire.server.debugger.snapshots.settings import SettingsDesk
+from sealwire.server.debugger.snapshots.vault import Vault
 from sealwire.server.distribute import Distributor
 from sealwire.server.fleet.inventory import Inventories
 from sealwire.server.fleet.overview import Overview

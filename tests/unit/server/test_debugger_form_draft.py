@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sealwire.server.debugger import probes
+from sealwire.server.debugger.authoring import probes
 from sealwire.server.debugger.expressions.parser import Place
 from sealwire.server.ui import debugger_form_draft as drafts
 from sealwire.server.ui import debugger_form_views as shown

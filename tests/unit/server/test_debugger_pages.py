@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from sealwire.server.debugger import probes, statuses
-from sealwire.server.debugger.metrics import Point
-from sealwire.server.debugger.probes import MetricKind, Probe
-from sealwire.server.debugger.statuses import Failure, Key, State, Status
+from sealwire.server.debugger.authoring import probes
+from sealwire.server.debugger.authoring.probes import MetricKind, Probe
+from sealwire.server.debugger.reports import statuses
+from sealwire.server.debugger.reports.metrics import Point
+from sealwire.server.debugger.reports.statuses import Failure, Key, State, Status
 from sealwire.server.fleet.connection import CONNECTED, Connection, Standing
 from sealwire.server.fleet.overview import AgentLine, ClientLine, Fleet
 from sealwire.server.ui import debugger_words

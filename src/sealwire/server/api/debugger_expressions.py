@@ -18,7 +18,10 @@ from sealwire.clock import written
 from sealwire.errors import NotPermittedError
 from sealwire.products.probe_expressions import Node, to_json
 from sealwire.server.api.guard import Asker, OwnTenant
-from sealwire.server.debugger import discretion, probe_facts, probes, tryout, workbench
+from sealwire.server.debugger.authoring import probe_facts, probes, tryout, workbench
+from sealwire.server.debugger.authoring.probes import AtLine, OnMethod, Probe, ProbeKind
+from sealwire.server.debugger.authoring.tryout import Match
+from sealwire.server.debugger.authoring.workbench import Workbench
 from sealwire.server.debugger.expressions import (
     completion,
     evaluator,
@@ -29,9 +32,7 @@ from sealwire.server.debugger.expressions import (
 )
 from sealwire.server.debugger.expressions.parser import ExpressionError, Place
 from sealwire.server.debugger.expressions.templates import Template
-from sealwire.server.debugger.probes import AtLine, OnMethod, Probe, ProbeKind
-from sealwire.server.debugger.tryout import Match
-from sealwire.server.debugger.workbench import Workbench
+from sealwire.server.debugger.snapshots import discretion
 
 READ: Final = {"permission": "debugger_read"}
 MAX_ENVS: Final = 50

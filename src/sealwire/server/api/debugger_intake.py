@@ -18,7 +18,7 @@ from sealwire.clock import utc_now
 from sealwire.server.access import Access
 from sealwire.server.api.intake import Intake, ahead_s
 from sealwire.server.api.remote_config import Receive, Scope, Send, header
-from sealwire.server.debugger.arrivals import MAX_UPLOAD_BYTES, Upload
+from sealwire.server.debugger.reports.arrivals import MAX_UPLOAD_BYTES, Upload
 from sealwire.server.tenant import Tenant
 
 PATH = "/api/v2/debugger"

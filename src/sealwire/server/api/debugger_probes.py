@@ -16,7 +16,7 @@ from litestar.types import ControllerRouterHandler
 
 from sealwire.server.api import shapes
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
-from sealwire.server.debugger.desk import READ, WRITES, Checked, ProbeRow, Saved, Stop, Stopped
+from sealwire.server.debugger.authoring.desk import READ, WRITES, Checked, ProbeRow, Saved, Stop, Stopped
 
 MAY: Final = {"permission": READ}
 MAY_CHANGE: Final = {"permission": WRITES}

@@ -15,9 +15,9 @@ from litestar.types import ControllerRouterHandler
 
 from sealwire.server.api import shapes
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
-from sealwire.server.debugger import discretion
-from sealwire.server.debugger.metrics import RETAIN_MS, Point
-from sealwire.server.debugger.spans import MAX_LISTED, ProbeSpan
+from sealwire.server.debugger.reports.metrics import RETAIN_MS, Point
+from sealwire.server.debugger.reports.spans import MAX_LISTED, ProbeSpan
+from sealwire.server.debugger.snapshots import discretion
 
 READ: Final = {"permission": "debugger_read"}
 MAX_STEP_S: Final = 3_600

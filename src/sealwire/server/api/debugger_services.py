@@ -12,9 +12,9 @@ from litestar.params import JSONBody
 from sealwire.server.access import Principal
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
 from sealwire.server.control_plane import ControlPlane
-from sealwire.server.debugger import services as running
-from sealwire.server.debugger.desk import Switched
-from sealwire.server.debugger.services import Service
+from sealwire.server.debugger.authoring import services as running
+from sealwire.server.debugger.authoring.desk import Switched
+from sealwire.server.debugger.authoring.services import Service
 from sealwire.server.fleet.overview import Fleet
 from sealwire.server.tenant import Tenant
 

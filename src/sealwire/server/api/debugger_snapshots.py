@@ -22,13 +22,13 @@ from litestar.types import ControllerRouterHandler
 from sealwire.errors import InvalidChangeError, NotFoundError, Problem
 from sealwire.server.api import shapes
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
-from sealwire.server.debugger import discretion, redaction, written
-from sealwire.server.debugger import settings as chosen_settings
-from sealwire.server.debugger.instances import Instance
-from sealwire.server.debugger.keep import Hit
-from sealwire.server.debugger.settings import DebuggerSettings
-from sealwire.server.debugger.statuses import explained
-from sealwire.server.debugger.written import SnapshotHead, WholeSnapshot
+from sealwire.server.debugger.reports.instances import Instance
+from sealwire.server.debugger.reports.statuses import explained
+from sealwire.server.debugger.snapshots import discretion, redaction, written
+from sealwire.server.debugger.snapshots import settings as chosen_settings
+from sealwire.server.debugger.snapshots.keep import Hit
+from sealwire.server.debugger.snapshots.settings import DebuggerSettings
+from sealwire.server.debugger.snapshots.written import SnapshotHead, WholeSnapshot
 
 READ: Final = {"permission": "debugger_read"}
 MAX_PAGE: Final = 200

@@ -14,8 +14,8 @@ from litestar.types import ControllerRouterHandler
 from sealwire.errors import InvalidChangeError
 from sealwire.server.api import shapes
 from sealwire.server.api.guard import OwnTenant
-from sealwire.server.debugger.probes import AtLine, OnMethod
-from sealwire.server.debugger.symbols import MAX_LIMIT
+from sealwire.server.debugger.authoring.probes import AtLine, OnMethod
+from sealwire.server.debugger.code.symbols import MAX_LIMIT
 
 READ: Final = {"permission": "debugger_read"}
 

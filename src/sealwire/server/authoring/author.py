@@ -22,7 +22,7 @@ from sealwire.errors import ConflictError, InvalidChangeError, NotFoundError, Pr
 from sealwire.products import ConfigId, Product
 from sealwire.products import get as get_product
 from sealwire.server.audiences import Audiences, audience_key
-from sealwire.server.debugger import probe_configs, probe_wire
+from sealwire.server.debugger.authoring import probe_configs, probe_wire
 from sealwire.server.store import configs, read, rows, write
 from sealwire.server.store.database import Database
 from sealwire.server.targeting import Targeting

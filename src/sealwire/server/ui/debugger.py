@@ -12,7 +12,7 @@ from litestar.response import Redirect, Stream
 
 from sealwire.errors import ConflictError, InvalidChangeError
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
-from sealwire.server.debugger.desk import WRITES
+from sealwire.server.debugger.authoring.desk import WRITES
 from sealwire.server.ui import debugger_detail, debugger_list, forms
 from sealwire.server.ui.debugger_detail_lines import Memo
 from sealwire.server.ui.debugger_words import PATH

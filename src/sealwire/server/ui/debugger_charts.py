@@ -13,8 +13,8 @@ from itertools import groupby
 from typing import Final
 
 from sealwire.products import wording
-from sealwire.server.debugger.metrics import Point
-from sealwire.server.debugger.probes import MetricKind
+from sealwire.server.debugger.authoring.probes import MetricKind
+from sealwire.server.debugger.reports.metrics import Point
 from sealwire.server.ui.render import moment
 from sealwire.server.ui.views import Moment
 

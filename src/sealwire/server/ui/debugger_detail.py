@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from sealwire.server.access import Principal
-from sealwire.server.debugger import discretion
-from sealwire.server.debugger.desk import ProbeRow, ProbeState
-from sealwire.server.debugger.probes import ProbeKind
-from sealwire.server.debugger.statuses import Headline, Summary
+from sealwire.server.debugger.authoring.desk import ProbeRow, ProbeState
+from sealwire.server.debugger.authoring.probes import ProbeKind
+from sealwire.server.debugger.reports.statuses import Headline, Summary
+from sealwire.server.debugger.snapshots import discretion
 from sealwire.server.fleet.overview import Fleet
 from sealwire.server.store.database import Database
 from sealwire.server.tenant import Tenant

@@ -15,12 +15,13 @@ import orjson
 
 from sealwire.errors import SealwireError
 from sealwire.server.access import Principal
-from sealwire.server.debugger import discretion, statuses
-from sealwire.server.debugger.desk import ProbeRevision, ProbeRow, ProbeState
-from sealwire.server.debugger.instances import Instance
-from sealwire.server.debugger.keep import Kept
-from sealwire.server.debugger.probes import ProbeKind
-from sealwire.server.debugger.spans import ProbeSpan
+from sealwire.server.debugger.authoring.desk import ProbeRevision, ProbeRow, ProbeState
+from sealwire.server.debugger.authoring.probes import ProbeKind
+from sealwire.server.debugger.reports import statuses
+from sealwire.server.debugger.reports.instances import Instance
+from sealwire.server.debugger.reports.spans import ProbeSpan
+from sealwire.server.debugger.snapshots import discretion
+from sealwire.server.debugger.snapshots.keep import Kept
 from sealwire.server.store import security
 from sealwire.server.store.configs import ACTIVE
 from sealwire.server.store.database import Database

@@ -25,8 +25,8 @@ from sealwire.server.access import Principal
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
 from sealwire.server.authoring import three_way
 from sealwire.server.control_plane import ControlPlane
-from sealwire.server.debugger import probe_words, probes
-from sealwire.server.debugger.desk import WRITES, ProbeRow
+from sealwire.server.debugger.authoring import probe_words, probes
+from sealwire.server.debugger.authoring.desk import WRITES, ProbeRow
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import debugger_form_draft as drafts
 from sealwire.server.ui import debugger_form_look as looking

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from sealwire.products.live_debugging import MINUTES_OTHERWISE, MINUTES_WITH_VALUES
-from sealwire.server.debugger.probes import (
+from sealwire.server.debugger.authoring.probes import (
     MetricKind,
     Moment,
     ProbeKind,

@@ -16,11 +16,12 @@ from sealwire.errors import InvalidChangeError, NotPermittedError, Problem
 from sealwire.products import wording
 from sealwire.server.access import Principal
 from sealwire.server.control_plane import ControlPlane
-from sealwire.server.debugger import discretion, probe_facts, probe_words, probes, workbench
-from sealwire.server.debugger.desk import ProbeRow
-from sealwire.server.debugger.probes import Probe, ProbeKind
-from sealwire.server.debugger.tryout import Match, TriedSnapshot
-from sealwire.server.debugger.workbench import Trial, Workbench
+from sealwire.server.debugger.authoring import probe_facts, probe_words, probes, workbench
+from sealwire.server.debugger.authoring.desk import ProbeRow
+from sealwire.server.debugger.authoring.probes import Probe, ProbeKind
+from sealwire.server.debugger.authoring.tryout import Match, TriedSnapshot
+from sealwire.server.debugger.authoring.workbench import Trial, Workbench
+from sealwire.server.debugger.snapshots import discretion
 from sealwire.server.fleet.connection import Connection
 from sealwire.server.fleet.overview import ClientLine
 from sealwire.server.targeting import Targeting

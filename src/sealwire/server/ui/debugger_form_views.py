@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from sealwire.server.debugger.authoring.probes import ProbeKind
 from sealwire.server.debugger.expressions import parser, printer, templates
 from sealwire.server.debugger.expressions.parser import ExpressionError, Place
-from sealwire.server.debugger.probes import ProbeKind
 from sealwire.server.ui import debugger_form_draft as drafts
 from sealwire.server.ui.debugger_form_draft import Draft
 from sealwire.server.ui.security_signals_list import Option

@@ -15,9 +15,9 @@ from sealwire.errors import NotFoundError
 from sealwire.products import PRODUCTS, wording
 from sealwire.server.access import Principal
 from sealwire.server.authoring.editing import Editor
-from sealwire.server.debugger.desk import ProbeRow, ProbeState
-from sealwire.server.debugger.probes import ProbeKind
-from sealwire.server.debugger.statuses import Headline, Summary
+from sealwire.server.debugger.authoring.desk import ProbeRow, ProbeState
+from sealwire.server.debugger.authoring.probes import ProbeKind
+from sealwire.server.debugger.reports.statuses import Headline, Summary
 from sealwire.server.fleet.overview import Fleet
 from sealwire.server.targeting import Targeting
 from sealwire.server.tenant import Tenant

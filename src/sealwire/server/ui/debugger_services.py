@@ -18,9 +18,9 @@ from sealwire.server.access import Principal
 from sealwire.server.api import debugger_services as api
 from sealwire.server.api.fleet import in_force
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
-from sealwire.server.debugger import services as running
-from sealwire.server.debugger.services import SENDS_SYMBOLS, Running, Service
-from sealwire.server.debugger.symbols import SymbolsSummary
+from sealwire.server.debugger.authoring import services as running
+from sealwire.server.debugger.authoring.services import SENDS_SYMBOLS, Running, Service
+from sealwire.server.debugger.code.symbols import SymbolsSummary
 from sealwire.server.fleet.effective import InForce
 from sealwire.server.fleet.overview import Fleet
 from sealwire.server.fleet.support import FEATURES, LANGUAGES

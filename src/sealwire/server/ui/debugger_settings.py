@@ -16,8 +16,9 @@ from litestar.response import Redirect
 from sealwire.errors import ConflictError, InvalidChangeError, Problem
 from sealwire.server.access import Principal
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
-from sealwire.server.debugger import redaction, services
-from sealwire.server.debugger import settings as kept
+from sealwire.server.debugger.authoring import services
+from sealwire.server.debugger.snapshots import redaction
+from sealwire.server.debugger.snapshots import settings as kept
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import forms
 from sealwire.server.ui.render import moment, page

@@ -15,10 +15,10 @@ from litestar.response import Stream
 from sealwire.server.access import Principal
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
 from sealwire.server.control_plane import ControlPlane
-from sealwire.server.debugger import discretion
-from sealwire.server.debugger.desk import ProbeRow
-from sealwire.server.debugger.keep import Found, Hit, Kept
-from sealwire.server.debugger.probes import ProbeKind
+from sealwire.server.debugger.authoring.desk import ProbeRow
+from sealwire.server.debugger.authoring.probes import ProbeKind
+from sealwire.server.debugger.snapshots import discretion
+from sealwire.server.debugger.snapshots.keep import Found, Hit, Kept
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import debugger_snapshots_detail as detail
 from sealwire.server.ui.debugger_snapshots_tree import PATH, moment_words

@@ -21,11 +21,11 @@ from sealwire.server.access import Principal
 from sealwire.server.api import security_traces as traces
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
 from sealwire.server.control_plane import ControlPlane
-from sealwire.server.debugger import discretion, tree, unfolding
-from sealwire.server.debugger.keep import Kept, Opened
-from sealwire.server.debugger.literals import Language, copy_all
-from sealwire.server.debugger.snapshot import Capture, Frame, Snapshot
-from sealwire.server.debugger.unfolding import Branch
+from sealwire.server.debugger.snapshots import discretion, tree, unfolding
+from sealwire.server.debugger.snapshots.keep import Kept, Opened
+from sealwire.server.debugger.snapshots.literals import Language, copy_all
+from sealwire.server.debugger.snapshots.snapshot import Capture, Frame, Snapshot
+from sealwire.server.debugger.snapshots.unfolding import Branch
 from sealwire.server.store import security as store
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import debugger_snapshots_tree as shown

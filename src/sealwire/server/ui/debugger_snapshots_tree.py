@@ -12,13 +12,13 @@ from typing import Final
 from urllib.parse import quote, urlencode
 
 from sealwire.products import wording
-from sealwire.server.debugger import literals, tree, unfolding
-from sealwire.server.debugger.captured import Missing, Value, plain_text
-from sealwire.server.debugger.conditions import condition_of
-from sealwire.server.debugger.literals import Copied, Language
-from sealwire.server.debugger.snapshot import Capture, Snapshot
-from sealwire.server.debugger.tree import Change, Difference, Place, Row
-from sealwire.server.debugger.unfolding import Branch
+from sealwire.server.debugger.snapshots import literals, tree, unfolding
+from sealwire.server.debugger.snapshots.captured import Missing, Value, plain_text
+from sealwire.server.debugger.snapshots.conditions import condition_of
+from sealwire.server.debugger.snapshots.literals import Copied, Language
+from sealwire.server.debugger.snapshots.snapshot import Capture, Snapshot
+from sealwire.server.debugger.snapshots.tree import Change, Difference, Place, Row
+from sealwire.server.debugger.snapshots.unfolding import Branch
 from sealwire.server.ui.render import dom_id
 from sealwire.server.ui.security_traces_words import visible
 from sealwire.server.ui.views import Link, Status

@@ -19,7 +19,7 @@ from sealwire.products import wording
 from sealwire.server.access import Principal
 from sealwire.server.api.guard import Asker, OwnTenant, Plane
 from sealwire.server.control_plane import ControlPlane
-from sealwire.server.debugger.desk import WRITES, ProbeRow, Stop
+from sealwire.server.debugger.authoring.desk import WRITES, ProbeRow, Stop
 from sealwire.server.tenant import Tenant
 from sealwire.server.ui import forms
 from sealwire.server.ui.debugger_list import may_make, stop_words

@@ -13,9 +13,10 @@ from typing import Final
 from urllib.parse import urlencode
 
 from sealwire.products import wording
-from sealwire.server.debugger import probe_words, statuses
-from sealwire.server.debugger.probes import AtLine, Probe, ProbeKind
-from sealwire.server.debugger.statuses import Headline, Summary
+from sealwire.server.debugger.authoring import probe_words
+from sealwire.server.debugger.authoring.probes import AtLine, Probe, ProbeKind
+from sealwire.server.debugger.reports import statuses
+from sealwire.server.debugger.reports.statuses import Headline, Summary
 from sealwire.server.fleet.connection import Connection
 from sealwire.server.fleet.overview import ClientLine, Fleet
 from sealwire.server.ui.security_traces_words import visible

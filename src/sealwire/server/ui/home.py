@@ -15,8 +15,8 @@ from sealwire.server import organisation as organisations
 from sealwire.server.access import Principal
 from sealwire.server.authoring.editing import readable_products
 from sealwire.server.control_plane import ControlPlane
-from sealwire.server.debugger.desk import ProbeRow
-from sealwire.server.debugger.statuses import Summary
+from sealwire.server.debugger.authoring.desk import ProbeRow
+from sealwire.server.debugger.reports.statuses import Summary
 from sealwire.server.fleet import concerns
 from sealwire.server.fleet.concerns import Kind
 from sealwire.server.fleet.connection import Connection, Standing

@@ -28,11 +28,11 @@ from sealwire.products.probe_expressions import (
     walk,
 )
 from sealwire.products.schema import nearest
-from sealwire.server.debugger import redaction
-from sealwire.server.debugger.captured import Value, plain_text
 from sealwire.server.debugger.expressions import operations as ops
 from sealwire.server.debugger.expressions.operations import FailedError, Thing, UnknownError
-from sealwire.server.debugger.snapshot import Snapshot
+from sealwire.server.debugger.snapshots import redaction
+from sealwire.server.debugger.snapshots.captured import Value, plain_text
+from sealwire.server.debugger.snapshots.snapshot import Snapshot
 
 MAX_STEPS: Final = 20_000
 

@@ -11,8 +11,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-from sealwire.server.debugger.captured import Missing, Value, plain_text
 from sealwire.server.debugger.expressions import patterns
+from sealwire.server.debugger.snapshots.captured import Missing, Value, plain_text
 
 MAX_COMPARED: Final = 5_000
 _MAX_DIGITS: Final = 4_000

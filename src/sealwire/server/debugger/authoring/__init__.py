@@ -1,0 +1,1 @@
+"""Probes as people handle them: written, tried, set, changed, stopped."""

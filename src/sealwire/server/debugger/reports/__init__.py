@@ -1,0 +1,1 @@
+"""What comes back besides: bodies in, statuses, numbers and spans."""
