@@ -239,6 +239,7 @@ def test_a_check_says_who_gets_it_what_it_costs_and_where_it_is_off(tmp_path: Pa
         assert found["permitted"]
         assert found["cost"]["per_second"] == 1
         assert "DD_DYNAMIC_INSTRUMENTATION_ENABLED" in found["notices"][0]
+        assert agent.hostname in found["notices"][0]
         node = {**PLAIN, "language": "javascript", "where": {"type": "Shop", "method": "sell"}}
         refused = await it.post("/debugger/probes:check", {**body, "document": node}, status=200)
         assert refused["refusals"][0]["path"] == "$.document.where"

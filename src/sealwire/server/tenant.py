@@ -166,26 +166,32 @@ class Tenant:
             log.warning("counts of deliveries not written yet", code=error.code, detail=error.detail)
 
     async def _upkeep(self) -> None:
+        steps = (
+            self._forget_clients, self._keep_counts, self.inventory.forget_old, self.detection.forget_old,
+            self.symbols.forget_old, self.snapshots.forget_old, self.statuses.forget_old, self._follow_roots,
+        )  # fmt: skip
         while True:
-            try:
-                self.distributor.forget_silent()
-                forgotten = await self.observer.forget_old()
-                for client_id in forgotten:
-                    self.distributor.held.pop(client_id, None)
-                self.propagation.forget(forgotten)
-                await self._keep_counts()
-                await self.inventory.forget_old()
-                await self.detection.forget_old()
-                await self.symbols.forget_old()
-                await self.snapshots.forget_old()
-                await self.statuses.forget_old()
-                if await asyncio.to_thread(self._renew_roots):
-                    self.reconciler.reload()
-            except SealwireError as error:
-                log.warning("upkeep not done yet", code=error.code, reason=error.public, detail=error.detail)
-            except Exception:
-                log.exception("upkeep failed")
+            for step in steps:
+                try:
+                    await step()  # one that fails keeps no other from its work
+                except SealwireError as error:
+                    log.warning(
+                        "upkeep not done yet", code=error.code, reason=error.public, detail=error.detail
+                    )
+                except Exception:
+                    log.exception("upkeep failed")
             await asyncio.sleep(UPKEEP_S)
+
+    async def _forget_clients(self) -> None:
+        self.distributor.forget_silent()
+        forgotten = await self.observer.forget_old()
+        for client_id in forgotten:
+            self.distributor.held.pop(client_id, None)
+        self.propagation.forget(forgotten)
+
+    async def _follow_roots(self) -> None:
+        if await asyncio.to_thread(self._renew_roots):
+            self.reconciler.reload()
 
     def _renew_roots(self) -> bool:
         """Roots whose keys are on this server are renewed in time: a dead root stops every agent."""

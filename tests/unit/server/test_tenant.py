@@ -180,3 +180,24 @@ def test_what_is_stored_fits_every_database(text: str) -> None:
     assert "\x00" not in stored
     assert len(stored) <= observe.MAX_FACT_CHARS
     assert stored == observe.storable(stored)
+
+
+def test_a_step_of_the_upkeep_that_fails_keeps_no_other_from_its_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def case() -> None:
+        done: list[str] = []
+
+        async def fails(_self: object) -> None:
+            done.append("inventory")
+            raise UnavailableError("The database is away.", retry_after_s=1)
+
+        async def works(_self: object) -> None:
+            done.append("snapshots")
+
+        monkeypatch.setattr("sealwire.server.fleet.inventory.Inventories.forget_old", fails)
+        monkeypatch.setattr("sealwire.server.debugger.snapshots.keep.Snapshots.forget_old", works)
+        async with at_work(tmp_path):
+            await until(lambda: done == ["inventory", "snapshots"], "both had their turn")
+
+    asyncio.run(case())

@@ -300,7 +300,7 @@ class ProbeDesk:
             ),
             cost=probe_facts.cost(draft.probe, processes=max(1, len(getting))),
             matches=tuple(getting) if principal.may("fleet_read") else (),
-            notices=tuple(notices(draft, getting, lacking)),
+            notices=tuple(notices(draft, getting, lacking, sees_fleet=principal.may("fleet_read"))),
             processes=len(getting),
             permitted=editor.may_write(PRODUCTS[PRODUCT], draft.targeting, payload),
         )

@@ -126,8 +126,10 @@ def in_fields(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     return tuple(found)
 
 
-def notices(draft: Draft, getting: Sequence[ClientLine], lacking: Sequence[ClientLine]) -> Iterable[str]:
-    """What keeps clients from getting a probe, as sentences."""
+def notices(
+    draft: Draft, getting: Sequence[ClientLine], lacking: Sequence[ClientLine], *, sees_fleet: bool
+) -> Iterable[str]:
+    """What keeps clients from getting a probe, as sentences; hosts are named for who may see the fleet."""
     language = LANGUAGES.get(_TRACERS.get(draft.probe.language, draft.probe.language), draft.probe.language)
     if not getting and not lacking:
         where = f"{draft.targeting.service[0]}" + (
@@ -137,7 +139,8 @@ def notices(draft: Draft, getting: Sequence[ClientLine], lacking: Sequence[Clien
     if lacking:
         many = wording.counted(len(lacking), "process")
         hosts = wording.some(sorted({line.hostname for line in lacking})[:3])
+        named = f" (on {hosts})" if sees_fleet else ""
         yield (
-            f"{many} it is for (on {hosts}) do not take probes: Dynamic Instrumentation is off there. Switch "
+            f"{many} it is for{named} do not take probes: Dynamic Instrumentation is off there. Switch "
             "it on for the service, or set DD_DYNAMIC_INSTRUMENTATION_ENABLED=true and restart."
         )
