@@ -269,8 +269,10 @@ def test_a_step_with_nothing_new_changes_nothing() -> None:
         ({"uptake": Uptake.ACKNOWLEDGED, "errors": 1}, "1 of 4 hosts report errors with it: h2."),
         (
             {"uptake": Uptake.ACKNOWLEDGED, "lost_before": 4.0, "lost_now": 80.0},
-            "Lost events rose from 1.0 to 20.0 in a minute on an average of 4 hosts, "
-            "most on h2, h0, h1 and 1 more.",
+            (
+                "Lost events rose from 1.0 to 20.0 in a minute on an average of 4 hosts, "
+                "most on h2, h0, h1 and 1 more."
+            ),
         ),
     ],
 )
