@@ -167,9 +167,10 @@ def _content(path: Path, most: int) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise MissingError(f"{path.name} cannot be read: {error.strerror}.") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise MalformedError(f"{path.name} is no plain file.")
     with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise MalformedError(f"{path.name} is no plain file.")
         raw = file.read(most + 1)
     if len(raw) > most:
         raise OversizeError(f"{path.name} is too large: more than {most:,} bytes.")
