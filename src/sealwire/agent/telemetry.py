@@ -25,8 +25,8 @@ from sealwire.wire.inventory import (
     MAX_SETTINGS,
     MAX_VALUE_CHARS,
     Known,
-    gunzip,
 )
+from sealwire.wire.packed import gunzip
 
 # The largest that tracers were seen to send have 52 kB.
 MAX_BODY_BYTES = 1024 * 1024

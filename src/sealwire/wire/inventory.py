@@ -10,13 +10,13 @@ and nothing else. No secret is in it: the agent leaves out what looks like one (
 from __future__ import annotations
 
 import gzip
-import zlib
 from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
 from sealwire.errors import MalformedError, OversizeError
+from sealwire.wire.packed import gunzip
 
 PATH: Final = "/api/sealwire/v1/inventory"
 FORMAT: Final = 1
@@ -240,22 +240,3 @@ def decode_taken(body: bytes) -> Taken:
         return _taken.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError(f"This does not answer an inventory: {str(error)[:200]}.") from error
-
-
-def gunzip(packed: bytes, *, limit: int) -> bytes:
-    """Unpack at most ``limit`` bytes. Attack: a few bytes that unpack to gigabytes.
-
-    Raises:
-        OversizeError: There would be more.
-        MalformedError: This is not gzip, or only the beginning of it.
-    """
-    unpacker = zlib.decompressobj(wbits=31)
-    try:
-        document = unpacker.decompress(packed, limit)
-    except zlib.error as error:
-        raise MalformedError("This is not gzip.") from error
-    if unpacker.unconsumed_tail or len(document) > limit:
-        raise OversizeError(f"At most {limit} bytes are taken, unpacked.")
-    if not unpacker.eof:
-        raise MalformedError("This gzip stops in the middle.")
-    return document

@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import math
 import re
-import zlib
 from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from sealwire.errors import MalformedError
-from sealwire.wire.inventory import gunzip
-from sealwire.wire.limits import check_size
+from sealwire.wire.packed import pack_batch, unpack_batch
 from sealwire.wire.sketch import Sketch
 
 PATH: Final = "/api/sealwire/v1/debugger"
@@ -141,15 +139,13 @@ class Batch(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     dropped: Annotated[dict[Annotated[str, Meta(max_length=60)], _Total], Meta(max_length=MAX_DROPPED)] = {}
 
 
-_encoder = msgspec.msgpack.Encoder()
 _TRACE_ID = re.compile("[0-9a-f]{32}")
 _batch = msgspec.msgpack.Decoder(Batch)
 
 
 def encode(batch: Batch) -> bytes:
     """A batch as it travels: gzipped msgpack."""
-    packer = zlib.compressobj(1, wbits=31)
-    return packer.compress(_encoder.encode(batch)) + packer.flush()
+    return pack_batch(batch)
 
 
 def decode(body: bytes, *, is_gzipped: bool) -> Batch:
@@ -163,12 +159,10 @@ def decode(body: bytes, *, is_gzipped: bool) -> Batch:
         OversizeError: It is larger than a batch may be, packed or unpacked.
         MalformedError: It is no such document.
     """
-    check_size("batch of probes", len(body), MAX_BATCH_BYTES)
-    document = gunzip(body, limit=MAX_UNPACKED_BYTES) if is_gzipped else body
-    try:
-        batch: Batch = _batch.decode(document)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as error:
-        raise MalformedError(f"This is no batch of probes: {str(error)[:200]}.") from error
+    batch = unpack_batch(
+        body, _batch, what="batch of probes", is_gzipped=is_gzipped, packed_limit=MAX_BATCH_BYTES,
+        limit=MAX_UNPACKED_BYTES,
+    )  # fmt: skip
     for one in batch.metrics:
         _check(one)
     if not all(_TRACE_ID.fullmatch(span.trace_id) for span in batch.spans):

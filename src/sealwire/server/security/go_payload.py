@@ -11,26 +11,19 @@ chunks, spans and fields are bounded, and so is what unpacking takes; what is ho
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
-from sealwire.errors import MalformedError, OversizeError
+from sealwire.server import packing
 from sealwire.server.security.go_indexed import Indexed, Tracer
 from sealwire.server.security.go_messages import Place, Reader, array, binary, double, pairs, signed, text
 from sealwire.wire import probe_traces
-from sealwire.wire.inventory import gunzip
 from sealwire.wire.limits import check_count, check_size
 from sealwire.wire.probe_batch import MAX_NAME_CHARS, ProbeSpan
 from sealwire.wire.security_batch import MAX_SPANS, Seen, VisitCount, Watched
 from sealwire.wire.traces import MAX_PROBE_SPANS, MAX_TRACES, MAX_TRACES_BYTES, Selection, select
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 PATH: Final = "/api/v0.2/traces"
 MAX_PACKED_BYTES: Final = 8 * 1024 * 1024  # the Agent sends about 3 MB at most before it packs
@@ -38,7 +31,6 @@ MAX_PAYLOADS: Final = 1_000
 MAX_CHUNK_BYTES: Final = 16 * 1024 * 1024  # written out
 _AT_ONCE_BYTES: Final = 4 * 1024 * 1024
 _WORDS: Final = (b"appsec", *probe_traces.MARKS)
-_WINDOW_LOG: Final = 23  # 8 MiB, what every encoder keeps to unless told otherwise
 
 
 _pack = msgspec.msgpack.encode
@@ -64,40 +56,18 @@ class Payload(msgspec.Struct):
 
 
 def unpack(body: bytes, *, encoding: str) -> bytes:
-    """A body as it was before it was packed.
+    """An upload as it was before it was packed.
 
     Args:
         body: As received, unverified.
-        encoding: Its ``Content-Encoding``: ``zstd``, ``gzip``, ``identity`` or nothing.
+        encoding: Its ``Content-Encoding``.
 
     Raises:
         OversizeError: It is larger than an upload may be, packed or unpacked.
         MalformedError: It is not packed as it says, or in a way nobody knows.
     """
     check_size("upload of traces", len(body), MAX_PACKED_BYTES)
-    match encoding:
-        case "" | "identity":
-            return body
-        case "gzip":
-            return gunzip(body, limit=MAX_TRACES_BYTES)
-        case "zstd":
-            return _unzstd(body)
-        case _:
-            raise MalformedError("Content-Encoding is zstd, gzip or nothing.")
-
-
-def _unzstd(body: bytes) -> bytes:
-    """Attack: a few bytes that unpack to gigabytes, or that ask for a window of gigabytes."""
-    unpacker = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})
-    try:
-        document = unpacker.decompress(body, max_length=MAX_TRACES_BYTES + 1)
-    except zstd.ZstdError as error:
-        raise MalformedError("This is not zstd, or wants too much memory.") from error
-    if len(document) > MAX_TRACES_BYTES:
-        raise OversizeError(f"At most {MAX_TRACES_BYTES} bytes are taken, unpacked.")
-    if not unpacker.eof:
-        raise MalformedError("This zstd stops in the middle.")
-    return bytes(document)
+    return packing.unpack(body, encoding=encoding, limit=MAX_TRACES_BYTES)
 
 
 def read(document: bytes, *, now_ms: int) -> Payload:

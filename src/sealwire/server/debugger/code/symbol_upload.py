@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Final, NamedTuple
@@ -18,13 +17,9 @@ from typing import Annotated, Final, NamedTuple
 import msgspec
 
 from sealwire.errors import MalformedError, OversizeError
-from sealwire.wire.inventory import gunzip
+from sealwire.server.packing import zstd
 from sealwire.wire.limits import check_size
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from sealwire.wire.packed import gunzip
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 MAX_DOCUMENT_BYTES: Final = 64 * 1024 * 1024  # 400 modules of ddtrace with 50,000 functions

@@ -8,27 +8,21 @@ bad envelope does not spoil the others; unpacking and reading are bounded; nothi
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import orjson
 
-from sealwire.errors import MalformedError, OversizeError
+from sealwire.errors import MalformedError
 from sealwire.server.debugger.code.symbols import Symbols
 from sealwire.server.debugger.reports import statuses
 from sealwire.server.debugger.reports.instances import ProbeStatuses
 from sealwire.server.debugger.snapshots.keep import Snapshots, Source
 from sealwire.server.debugger.snapshots.snapshot import envelopes
+from sealwire.server.packing import unpack
 from sealwire.server.security.rows import plain
 from sealwire.wire import multipart
-from sealwire.wire.inventory import gunzip
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 MAX_UPLOAD_BYTES: Final = 10 * 1024 * 1024  # of messages at most 8 MiB; the rest is for symbols
 MAX_TAGS_CHARS: Final = 4_001  # where agents cut
@@ -37,7 +31,6 @@ READ_IN_THREAD_BYTES: Final = 128 * 1024
 READ_AT_ONCE: Final = 4  # large bodies
 AT_ONCE: Final = 50  # envelopes, between two chances for others
 _STATUS_BYTES: Final = 64 * 1024
-_WINDOW_LOG: Final = 23
 
 
 class Upload(NamedTuple):
@@ -133,7 +126,7 @@ class Arrivals:
 
 def _read(upload: Upload) -> _Parts:
     """Of large bodies in a thread."""
-    body = unpack(upload.body, encoding=upload.encoding)
+    body = unpack(upload.body, encoding=upload.encoding, limit=MAX_UPLOAD_BYTES)
     if not multipart.is_multipart(upload.content_type):
         return _messages(body, upload.arrived_ms + upload.ahead_ms)
     event, file = b"", b""
@@ -181,38 +174,6 @@ def _announced(event: bytes) -> Mapping[str, object] | None:
     if isinstance(found, list) and len(found) == 1:
         found = found[0]
     return found if isinstance(found, dict) and found.get("type") == "symdb" else None
-
-
-def unpack(body: bytes, *, encoding: str) -> bytes:
-    """A body as it was before it was packed.
-
-    Raises:
-        OversizeError: It is larger than an upload may be.
-        MalformedError: It is not packed as it says, or in a way nobody knows.
-    """
-    match encoding:
-        case "" | "identity":
-            return body
-        case "gzip":
-            return gunzip(body, limit=MAX_UPLOAD_BYTES)
-        case "zstd":
-            return _unzstd(body)
-        case _:
-            raise MalformedError("Content-Encoding is zstd, gzip or nothing.")
-
-
-def _unzstd(body: bytes) -> bytes:
-    """Attack: a few bytes that unpack to gigabytes, or that ask for a window of gigabytes."""
-    unpacker = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})
-    try:
-        found = unpacker.decompress(body, max_length=MAX_UPLOAD_BYTES + 1)
-    except zstd.ZstdError as error:
-        raise MalformedError("This is not zstd, or wants too much memory.") from error
-    if len(found) > MAX_UPLOAD_BYTES:
-        raise OversizeError(f"At most {MAX_UPLOAD_BYTES} bytes are taken, unpacked.")
-    if not unpacker.eof:
-        raise MalformedError("This zstd stops in the middle.")
-    return bytes(found)
 
 
 def source_of(upload: Upload) -> Source:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import struct
-import sys
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -18,11 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sealwire.errors import SettingsError
 from sealwire.server.debugger.snapshots.snapshot import MAX_ENVELOPE_BYTES
 from sealwire.server.keyring import Keyring
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from sealwire.server.packing import zstd
 
 MESSAGE: Final = "message"
 DOCUMENT: Final = "document"
