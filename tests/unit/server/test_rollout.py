@@ -146,6 +146,17 @@ def test_a_wave_has_at_least_as_many_hosts_as_it_says_and_silent_ones_last() -> 
     assert who(begin(plan, seed="x", hosts=hosts[:2], now_ms=0), hosts[:2]) == {"h0", "h1"}
 
 
+def test_hosts_that_were_chosen_keep_it_when_the_next_wave_chooses_more() -> None:
+    plan = Plan((Wave(least=2), Wave(least=5), Wave(share=1.0)))
+    first = begun(plan)
+
+    second = hurry(first, fleet(), by="ada", now_ms=1)
+
+    assert len(who(first, fleet())) == 2
+    assert len(who(second, fleet())) == 5
+    assert who(first, fleet()) < who(second, fleet())
+
+
 def test_waves_without_hosts_are_passed_at_once_and_said() -> None:
     hosts = [HostReport(host="z", tags=frozenset({"ring:late"}))]
 
@@ -244,6 +255,15 @@ def test_a_clock_that_went_back_delays_and_never_hastens() -> None:
     assert step(back, hosts, now_ms=15 * MINUTE).wave == 1
 
 
+def test_patience_is_counted_from_where_the_clock_went_back_to() -> None:
+    rollout = begin(THREE, seed="r1", hosts=fleet(), now_ms=1_000 * MINUTE)
+
+    back = step(rollout, fleet(), now_ms=5 * MINUTE)
+
+    assert step(back, fleet(), now_ms=35 * MINUTE - 1).phase is Phase.RUNNING
+    assert step(back, fleet(), now_ms=35 * MINUTE).phase is Phase.PAUSED
+
+
 def test_a_step_with_nothing_new_changes_nothing() -> None:
     rollout = begun()
 
@@ -309,6 +329,15 @@ def test_as_many_may_fail_as_the_plan_says() -> None:
     assert step(rollout, but(hosts, "h1", uptake=Uptake.FAILED), now_ms=13 * MINUTE).phase is Phase.BACK
 
 
+def test_of_many_hosts_a_share_may_fail() -> None:
+    plan = Plan((Wave(share=1.0),), Health(failed_share=0.25))
+    rollout = begun(plan)
+    two = but(but(fleet(), "h1", uptake=Uptake.FAILED), "h2", uptake=Uptake.FAILED)
+
+    assert step(rollout, two, now_ms=1).phase is Phase.RUNNING
+    assert step(rollout, but(two, "h3", uptake=Uptake.FAILED), now_ms=1).phase is Phase.BACK
+
+
 def test_events_that_were_lost_before_as_well_are_no_reason() -> None:
     rollout = at_second_wave()
     hosts = [replace(host, lost_before=500.0, lost_now=505.0) for host in taken(rollout, fleet())]
@@ -328,8 +357,8 @@ def test_a_long_complaint_is_cut() -> None:
 
 def test_a_paused_one_never_goes_on_and_a_resumed_one_is_watched_anew() -> None:
     rollout = begun()
-    paused = pause(rollout, by="ada", now_ms=MINUTE)
     hosts = taken(rollout, fleet())
+    paused = pause(step(rollout, hosts, now_ms=0), by="ada", now_ms=MINUTE)
     assert step(paused, hosts, now_ms=10_000 * MINUTE) == paused
 
     again = resume(paused, by="bob", now_ms=10_000 * MINUTE)

@@ -264,7 +264,8 @@ def test_aliases_do_not_make_a_small_file_a_large_one() -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        b"", b"\x1f\x8b", gzip.compress(POLICY)[:-9], gzip.compress(POLICY) + b"more", b"[1, 2]", b"rules: {a: b",
+        b"", b"\x1f\x8b", gzip.compress(POLICY)[:-9], gzip.compress(POLICY) + b"more", b"[1, 2]",
+        b"rules: {a: b",
         b"\xff\xfe", archive({}), archive({"README": b"x"}), archive({"a.yaml": POLICY})[:700], b"- a",
     ],
     ids=range(11),
