@@ -49,6 +49,8 @@ WRITES: Final = "security_monitoring_cws_agent_rules_write"
 ACTS: Final = "security_monitoring_cws_agent_rules_actions"
 ACTS_ON_A_HOST: Final = frozenset({"kill", "coredump", "network_filter"})
 
+MAX_VARIANTS: Final = 16  # of one rule, for different hosts or agents
+
 _A_VERSION: Final = "7.80.0"  # any one, to see whether a constraint can be read
 _FOREIGN: Final = re.compile(r"[A-Z][A-Z0-9_]*\Z", re.ASCII)
 # YAML readers refuse these where they are written plainly, as JSON may.
@@ -226,7 +228,7 @@ class _Examination:
         self.policy = policy
         self.beside = beside
         self.alone = alone
-        self.broken: list[Problem] = []
+        self.broken: dict[Problem, None] = {}  # in order, each once
         self.cautions: list[Problem] = []
         self.usable: set[str] = set()
         self.elsewhere = {rule.id: rule for other in beside for rule in other.rules}
@@ -242,7 +244,10 @@ class _Examination:
     def examined(self) -> Examined:
         for problem in self.policy.problems:
             found = Problem(problem.path, _about(problem.rule_id, problem.message))
-            (self.cautions if problem.harmless else self.broken).append(found)
+            if problem.harmless:
+                self.cautions.append(found)
+            else:
+                self.broken[found] = None
         refused = set(self._constraints((*self.policy.rules, *self.policy.macros)))
         rounds = self._rounds(refused)
         for at_, rules in enumerate(rounds):
@@ -278,6 +283,10 @@ class _Examination:
             if rule.path in refused:
                 continue
             before = seen.setdefault(rule.id, [])
+            if len(before) >= MAX_VARIANTS:
+                message = f"There are {MAX_VARIANTS} rules of the id {quote(rule.id)} already."
+                self._break(rule.id, f"{rule.path}.id", message)
+                continue
             same = next((each for each in before if _for_the_same(each, rule)), None)
             if same is not None and rule.combine != "override" and not _only_switches(rule):
                 self._break(rule.id, f"{rule.path}.id", f"{quote(rule.id)} is already the id of {same.path}.")
@@ -406,9 +415,7 @@ class _Examination:
         return not built_in and name not in self.variables
 
     def _break(self, rule_id: str, path: str, message: str) -> None:
-        found = Problem(path, _about(rule_id, message))
-        if found not in self.broken:
-            self.broken.append(found)
+        self.broken[Problem(path, _about(rule_id, message))] = None
 
 
 def _about(rule_id: str, message: str) -> str:

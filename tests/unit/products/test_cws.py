@@ -13,7 +13,7 @@ import yaml
 
 from sealwire.errors import Problem
 from sealwire.products import PRODUCTS, ConfigId
-from sealwire.products.policy_checks import ACTS, examine, policy_of
+from sealwire.products.policy_checks import ACTS, MAX_VARIANTS, examine, policy_of
 from sealwire.secl.definitions import Origin
 from sealwire.secl.policy import policy_name, read_policy
 from sealwire.server.audiences import role_of
@@ -121,6 +121,13 @@ def test_rules_of_one_id_for_different_agents_may_stand_side_by_side_and_both_ar
     assert paths(CUSTOM.check(policy(old, {**new, "expression": "open.nothing == 1"}))) == [
         "$.rules[1].expression"
     ]
+
+
+def test_there_are_not_more_variants_of_a_rule_than_can_be_looked_at() -> None:
+    rules = [rule(agent_version=f">= 7.{number}") for number in range(MAX_VARIANTS + 1)]
+
+    assert CUSTOM.check(policy(*rules[:-1])) == ()
+    assert paths(CUSTOM.check(policy(*rules))) == [f"$.rules[{MAX_VARIANTS}].id"]
 
 
 def test_a_character_that_readers_of_yaml_refuse_is_refused() -> None:
