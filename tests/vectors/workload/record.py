@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -160,9 +161,9 @@ def _write_audit(listener: socket.socket, top: int, names: _Anonymous) -> None:
         while True:
             for each in netlink.messages(listener.recv(65_536), length_is_body=True):
                 text = each.body.rstrip(b"\x00").decode("utf-8", "surrogateescape")
-                serial = re.match(r"audit\((\d+)\.(\d+):(\d+)\)", text)
-                if serial:
-                    records.append((int(serial[3]), each.kind, text))
+                stamp = re.match(r"audit\((\d+)\.(\d+):(\d+)\)", text)
+                if stamp:
+                    records.append((int(stamp[3]), each.kind, text))
     except OSError:
         pass
     family = _family(records, top)
@@ -242,7 +243,7 @@ def _packets(source: PacketSource) -> list[bytes]:
     return found
 
 
-def _write(name: str, found: list[object] | list[str]) -> None:
+def _write(name: str, found: Sequence[object]) -> None:
     (HERE / f"{name}.json").write_text(json.dumps(found, indent=0, ensure_ascii=True) + "\n", "utf-8")
 
 
