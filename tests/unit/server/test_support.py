@@ -48,8 +48,6 @@ def test_every_cell_says_how_it_is_known() -> None:
 
 def test_every_product_has_features_and_its_example_needs_one() -> None:
     for product in PRODUCTS.values():
-        if product.misaimed({"service": ["shop"]}):
-            continue  # for agents, which are no tracers
         assert support.needed_by(product.name, product.example), product.name
 
 

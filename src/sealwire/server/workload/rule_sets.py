@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from sealwire.errors import NotFoundError, Problem
-from sealwire.products.cws_dd import FILE
-from sealwire.products.cws_dd import PRODUCT as DEFAULT
-from sealwire.products.policy_checks import Examined, examine, policy_of
 from sealwire.products.wording import counted, some
 from sealwire.secl.definitions import Policy
 from sealwire.secl.merge import arrange, load
 from sealwire.secl.variables import VariableStore
+from sealwire.server.workload.cws_dd import FILE
+from sealwire.server.workload.cws_dd import PRODUCT as DEFAULT
+from sealwire.server.workload.policy_checks import Examined, examine, policy_of
 
 KEPT: Final = 5  # versions that can be restored, the one in force among them
 

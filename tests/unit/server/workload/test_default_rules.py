@@ -8,14 +8,14 @@ from typing import Any, Final
 
 import pytest
 
-from sealwire.products.cws_dd import PRODUCT
-from sealwire.products.policy_checks import policy_of
 from sealwire.secl.catalogue import FIELDS, Place
 from sealwire.secl.constants import CONSTANTS
 from sealwire.secl.event import Event, Process
 from sealwire.secl.merge import Loaded, load
 from sealwire.secl.variables import VariableStore
 from sealwire.server.workload.bundled import bundled
+from sealwire.server.workload.cws_dd import PRODUCT
+from sealwire.server.workload.policy_checks import policy_of
 from sealwire.server.workload.rule_sets import look
 
 WANTED: Final = {

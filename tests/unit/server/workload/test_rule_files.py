@@ -22,8 +22,8 @@ from sealwire.errors import (
     SealwireError,
     ThresholdError,
 )
-from sealwire.products.cws_dd import PRODUCT
 from sealwire.server.workload import rule_files
+from sealwire.server.workload.cws_dd import PRODUCT
 from sealwire.server.workload.rule_files import (
     MAX_PACKED_BYTES,
     MAX_UNPACKED_BYTES,

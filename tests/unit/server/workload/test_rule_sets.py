@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from sealwire.errors import NotFoundError
-from sealwire.products.policy_checks import policy_of
 from sealwire.server.workload.bundled import bundled
+from sealwire.server.workload.policy_checks import policy_of
 from sealwire.server.workload.rule_files import read_bytes
 from sealwire.server.workload.rule_sets import KEPT, Edition, Hosts, Shelf, compare, coverage, look
 

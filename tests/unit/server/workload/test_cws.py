@@ -12,14 +12,15 @@ import pytest
 import yaml
 
 from sealwire.errors import Problem
-from sealwire.products import PRODUCTS, ConfigId
-from sealwire.products.policy_checks import ACTS, MAX_VARIANTS, examine, policy_of
+from sealwire.products import ConfigId
 from sealwire.secl.definitions import Origin
 from sealwire.secl.policy import policy_name, read_policy
 from sealwire.server.audiences import role_of
+from sealwire.server.workload import cws_custom, cws_dd
+from sealwire.server.workload.policy_checks import ACTS, MAX_VARIANTS, examine, policy_of
 from sealwire.wire.path import ConfigPath
 
-DEFAULT, CUSTOM = PRODUCTS["CWS_DD"], PRODUCTS["CWS_CUSTOM"]
+DEFAULT, CUSTOM = cws_dd.PRODUCT, cws_custom.PRODUCT
 PUBLIC = Path(os.environ.get("SEALWIRE_DEFAULT_POLICY") or "/nonexistent")
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from sealwire.errors import Problem
-from sealwire.products import policy_checks
 from sealwire.products.product import ConfigId, Others, Payload, Product, Published
 from sealwire.products.schema import Record, Report, quote
+from sealwire.server.workload import policy_checks
 
 NAME: Final = "CWS_DD"
 FILE: Final = "default.policy"
