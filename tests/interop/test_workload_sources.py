@@ -35,6 +35,7 @@ EXEC = AuditRule(
 
 pytestmark = [
     pytest.mark.interop,
+    pytest.mark.soak,  # it changes what the kernel of the whole machine records; nothing depends on it yet
     pytest.mark.skipif(os.geteuid() != 0, reason="only root may watch a host"),
     pytest.mark.skipif(os.uname().machine != "x86_64", reason="the calls of the tests are those of x86-64"),
 ]
