@@ -24,7 +24,7 @@ import functools
 import hashlib
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -32,9 +32,9 @@ import msgspec
 import structlog
 
 from sealwire.errors import TooOftenError, UnavailableError
-from sealwire.server.fleet.inventory import Rate
+from sealwire.server import deliveries
+from sealwire.server.deliveries import Deliveries, Receipt, promise, run_key
 from sealwire.server.security import rule_book
-from sealwire.server.security.deliveries import Run, run_key
 from sealwire.server.security.engine import MAX_PASTS, Counters, Engine, Past
 from sealwire.server.security.observed import Observed, Sightings
 from sealwire.server.security.rows import MAX_AHEAD_S, SecurityTrace, plain, security_trace, visit_row
@@ -43,6 +43,7 @@ from sealwire.server.security.sampling import Sampler
 from sealwire.server.security.signals import Change, Happening, Signal
 from sealwire.server.security.traffic import Traffic
 from sealwire.server.store import security as store
+from sealwire.server.write_behind import whole
 from sealwire.wire.security_batch import Batch, Seen, VisitCount, Watched, size_of
 from sealwire.wire.traces import Visit
 
@@ -59,7 +60,6 @@ WRITE_EVERY_S: Final = 0.3
 TICK_EVERY_S: Final = 10.0
 AT_ONCE_S: Final = 0.004  # longest that the event loop is held
 RETRY_S: Final = 1.0
-MAX_RUNS: Final = 5_000  # of agents, whose batches are remembered
 # What one span, visit or sighting may stand for. Attack: counts whose sums nothing can write down.
 MAX_COUNT: Final = 1_000_000
 MAX_REPLAYED: Final = 50_000
@@ -73,14 +73,6 @@ RECOUNT_EVERY_S: Final = 600.0
 _Key = tuple[str, tuple[str, ...]]
 
 
-class _Receipt(NamedTuple):
-    """Who waits for what: a batch of a run, or nobody's ``number`` 0."""
-
-    run: str
-    number: int
-    done: asyncio.Future[None]
-
-
 class _Item(NamedTuple):
     """What came in at once."""
 
@@ -89,18 +81,8 @@ class _Item(NamedTuple):
     visits: Sequence[VisitCount]
     watched: Sequence[Watched]
     size: int
-    receipt: _Receipt
+    receipt: Receipt
     ahead_s: float = 0.0  # of our clock
-
-
-@dataclass(slots=True)
-class _Held:
-    """A run of an agent."""
-
-    run: Run = field(default_factory=Run)
-    waiting: dict[int, asyncio.Future[None]] = field(default_factory=dict)
-    batches: Rate = field(default_factory=lambda: Rate(120, 10.0))
-    spans: Rate = field(default_factory=lambda: Rate(40_000, 4_000.0))
 
 
 @dataclass(slots=True)
@@ -112,7 +94,7 @@ class _Unwritten:
     signals: dict[str, Signal] = field(default_factory=dict)
     memories: dict[str, dict[str, bytes]] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
-    done: list[_Receipt] = field(default_factory=list)
+    done: list[Receipt] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
@@ -166,8 +148,7 @@ class Detection:
         self._tried = 0
         self._sampler = Sampler()
         self._unwritten = _Unwritten()
-        self._runs: dict[str, _Held] = {}
-        self._new_runs: dict[str, Rate] = {}
+        self._deliveries = Deliveries()
         self._ticked_at = time.monotonic()
         self._rows_held: int | None = None
         self._recounted_at = 0.0
@@ -184,8 +165,7 @@ class Detection:
             signals = store.open_signals(c, self._org_id)
             pasts = store.memories(c, self._org_id, "past", newest=MAX_PASTS)
             self._sightings = Sightings(list(store.memories(c, self._org_id, "observed").values()))
-            for key, packed in store.memories(c, self._org_id, "batch", newest=MAX_RUNS).items():
-                self._runs[key] = _Held(Run(packed))
+            self._deliveries.restore(store.memories(c, self._org_id, "batch", newest=deliveries.MAX_RUNS))
             window = max((rule.window_s for rule in rules if rule.enabled), default=0)
             self._rules = _versions(rules)
             engine = Engine(rules)
@@ -227,34 +207,33 @@ class Detection:
         """
         key = run_key(batch.hostname, batch.agent_uuid, batch.started_ms)
         now = self._clock()
-        held = self._runs.pop(key, None)
-        if held is None:
-            self._admit(key_id, now)
-            held = _Held()
-        self._runs[key] = held  # the last one now
+        try:
+            held = self._deliveries.heard(key, key_id=key_id, now_s=now)
+        except TooOftenError:
+            self._counts["refused"] += 1
+            raise
         if batch.number in held.waiting:
             return held.waiting[batch.number]
-        done = asyncio.get_running_loop().create_future()
-        done.add_done_callback(_retrieve)
+        done = promise()
         if batch.number in held.run:
             self._counts["batches_again"] += 1
             done.set_result(None)
             return done
-        if not held.batches.take(now) or not held.spans.take(now, len(batch.spans)):
+        if not held.batches.take(now) or not held.things.take(now, len(batch.spans)):
             self._counts["refused"] += len(batch.spans)
             raise TooOftenError("This agent sends too much.", retry_after_s=5)
         host = plain(batch.hostname)
         self._enqueue(
             _Item(
                 host, batch.spans, batch.visits, batch.watched,
-                sum(size_of(seen.span) for seen in batch.spans), _Receipt(key, batch.number, done), ahead_s,
+                sum(size_of(seen.span) for seen in batch.spans), Receipt(key, batch.number, done), ahead_s,
             )
         )  # fmt: skip
         held.waiting[batch.number] = done
         self._agents_dropped.pop(key, None)
         if batch.dropped:
             self._agents_dropped[key] = batch.dropped
-            if len(self._agents_dropped) > MAX_RUNS:
+            if len(self._agents_dropped) > deliveries.MAX_RUNS:
                 del self._agents_dropped[next(iter(self._agents_dropped))]
         return done
 
@@ -275,20 +254,11 @@ class Detection:
         Raises:
             UnavailableError: Too much is queued.
         """
-        done = asyncio.get_running_loop().create_future()
-        done.add_done_callback(_retrieve)
+        done = promise()
         self._counts["unreadable"] += lost
         size = sum(size_of(seen.span) for seen in spans)
-        self._enqueue(_Item(plain(host), spans, visits, watched, size, _Receipt("", 0, done)))
+        self._enqueue(_Item(plain(host), spans, visits, watched, size, Receipt("", 0, done)))
         return done
-
-    def _admit(self, key_id: str, now: float) -> None:
-        """Let one more run of an agent be known. Attack: a new name with every batch."""
-        if not self._new_runs.setdefault(key_id, Rate(1_000, 1.0)).take(now):
-            self._counts["refused"] += 1
-            raise TooOftenError("Too many agents are new.", retry_after_s=30)
-        while len(self._runs) >= MAX_RUNS:
-            del self._runs[next(iter(self._runs))]
 
     def _enqueue(self, item: _Item) -> None:
         if (
@@ -312,7 +282,7 @@ class Detection:
             while True:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._work.wait(), self._idle_s())
-                await asyncio.sleep(await _whole(self._round()))
+                await asyncio.sleep(await whole(self._round()))
         finally:
             async with self._lock:
                 await self._read_queue()
@@ -481,11 +451,8 @@ class Detection:
         work, self._unwritten = self._unwritten, _Unwritten()
         if work.is_empty:
             return
-        for receipt in work.done:
-            held = self._runs.get(receipt.run)
-            if held is not None:
-                held.run.add(receipt.number)
-                work.memories.setdefault("batch", {})[receipt.run] = held.run.packed()
+        if runs := self._deliveries.taken(work.done):
+            work.memories.setdefault("batch", {}).update(runs)
         signals = await self._packed(work.signals.values())
         try:
             try:
@@ -565,16 +532,9 @@ class Detection:
         return packed
 
     def _settle(self, work: _Unwritten, *, is_written: bool) -> None:
+        error = None if is_written else UnavailableError("This could not be kept.", retry_after_s=5)
         for receipt in work.done:
-            held = self._runs.get(receipt.run)
-            if held is not None:
-                held.waiting.pop(receipt.number, None)
-            if receipt.done.done():
-                continue
-            if is_written:
-                receipt.done.set_result(None)
-            else:
-                receipt.done.set_exception(UnavailableError("This could not be kept.", retry_after_s=5))
+            self._deliveries.settle(receipt, error)
 
     def _tell(self, change: Change) -> None:
         self._counts[f"signals_{change.what.value}"] += 1
@@ -726,19 +686,3 @@ def _past(packed: bytes) -> list[tuple[_Key, Past]]:
     except msgspec.MsgspecError:  # of another version of this program
         return []
     return [((rule_id, key), past)]
-
-
-def _retrieve(done: asyncio.Future[None]) -> None:
-    """Nobody needs to wait."""
-    if not done.cancelled():
-        done.exception()
-
-
-async def _whole(work: Coroutine[None, None, float]) -> float:
-    """Run to its end, also while being cancelled: half a batch would be lost."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise

@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from sealwire.errors import TooOftenError, UnavailableError
+from sealwire.server import deliveries
 from sealwire.server.security import detection as module
 from sealwire.server.security.builtin import BUILTIN
 from sealwire.server.security.detection import Detection
@@ -663,7 +664,7 @@ def test_a_rule_that_was_changed_elsewhere_is_gone_by(database: Database, clock:
 def test_what_is_remembered_after_a_restart_is_bounded_and_the_newest(
     database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_RUNS", 3)
+    monkeypatch.setattr(deliveries, "MAX_RUNS", 3)
 
     async def case(it: Stage) -> None:
         for number in range(6):
@@ -672,7 +673,7 @@ def test_what_is_remembered_after_a_restart_is_bounded_and_the_newest(
 
         again = it.begin()
 
-        assert len(again._runs) == 3
+        assert len(again._deliveries) == 3
         done = again.take(batch(1, at=clock.now, agent="a5"), key_id="k1")
         assert done.done()  # it is known
         assert again.counters()["batches_again"] == 1

@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
@@ -25,8 +24,7 @@ from sealwire.server.debugger.reports.cells import Block
 from sealwire.server.debugger.reports.metrics import ProbeMetrics
 from sealwire.server.debugger.reports.spans import ProbeSpans
 from sealwire.server.debugger.snapshots.vault import Vault
-from sealwire.server.fleet.inventory import Rate
-from sealwire.server.security.deliveries import Run, run_key
+from sealwire.server.deliveries import MAX_RUNS, Deliveries, Receipt, promise, run_key
 from sealwire.server.security.rows import plain
 from sealwire.server.store import debugger_series as store
 from sealwire.server.store import security as memory_store
@@ -42,26 +40,8 @@ WRITE_EVERY_S: Final = 0.5
 FORGET_EVERY_S: Final = 60.0
 MAX_CELLS: Final = 50_000
 MAX_SPANS: Final = 20_000
-MAX_RUNS: Final = 5_000  # of agents, whose batches are remembered
 MAX_REASONS: Final = 50
 MEMORY: Final = "probe_batch"
-
-
-class _Receipt(NamedTuple):
-    """Who waits for what: a batch of a run, or nobody's ``number`` 0."""
-
-    run: str
-    number: int
-    done: asyncio.Future[None]
-
-
-@dataclass(slots=True)
-class _Held:
-    """A run of an agent."""
-
-    run: Run = field(default_factory=Run)
-    waiting: dict[int, asyncio.Future[None]] = field(default_factory=dict)
-    batches: Rate = field(default_factory=lambda: Rate(120, 10.0))
 
 
 class _Work(NamedTuple):
@@ -69,7 +49,7 @@ class _Work(NamedTuple):
 
     metrics: metrics.Work
     spans: spans.Work
-    receipts: list[_Receipt]
+    receipts: list[Receipt]
     runs: dict[str, bytes]
 
 
@@ -111,15 +91,13 @@ class ProbeData:
         self._database = database
         self._org_id = org_id
         self._clock = clock
-        self._receipts: list[_Receipt] = []
+        self._receipts: list[Receipt] = []
         self._unwritten: _Work | None = None
-        self._runs: dict[str, _Held] = {}
-        self._new_runs: dict[str, Rate] = {}
+        self._deliveries = Deliveries()
         self._work = asyncio.Event()
         self._forgot_s = 0.0
         with database.read() as c:
-            for key, packed in memory_store.memories(c, org_id, MEMORY, newest=MAX_RUNS).items():
-                self._runs[key] = _Held(Run(packed))
+            self._deliveries.restore(memory_store.memories(c, org_id, MEMORY, newest=MAX_RUNS))
 
     def take(self, batch: Batch, *, key_id: str, ahead_ms: int = 0) -> asyncio.Future[None]:
         """Queue a batch.
@@ -137,15 +115,10 @@ class ProbeData:
         """
         key = run_key(batch.hostname, batch.agent_uuid, batch.started_ms)
         now = self._clock()
-        held = self._runs.pop(key, None)
-        if held is None:
-            self._admit(key_id, now)
-            held = _Held()
-        self._runs[key] = held  # the last one now
+        held = self._deliveries.heard(key, key_id=key_id, now_s=now)
         if batch.number in held.waiting:
             return held.waiting[batch.number]
-        done = asyncio.get_running_loop().create_future()
-        done.add_done_callback(_retrieve)
+        done = promise()
         if batch.number in held.run:
             done.set_result(None)
             return done
@@ -154,7 +127,7 @@ class ProbeData:
         self._make_room()
         self.metrics.add(batch.metrics, ahead_ms=ahead_ms)
         self.spans.add(batch.spans, batch.seen, host=plain(batch.hostname, MAX_NAME_CHARS), ahead_ms=ahead_ms)
-        self._receipts.append(_Receipt(key, batch.number, done))
+        self._receipts.append(Receipt(key, batch.number, done))
         held.waiting[batch.number] = done
         self.agents_dropped.pop(key, None)
         if batch.dropped:
@@ -191,13 +164,6 @@ class ProbeData:
     def _make_room(self) -> None:
         if self.metrics.pending > MAX_CELLS or self.spans.pending > MAX_SPANS:
             raise UnavailableError("More comes than can be written just now.", retry_after_s=5)
-
-    def _admit(self, key_id: str, now: float) -> None:
-        """Let one more run of an agent be known. Attack: a new name with every batch."""
-        if not self._new_runs.setdefault(key_id, Rate(1_000, 1.0)).take(now):
-            raise TooOftenError("Too many agents are new.", retry_after_s=30)
-        while len(self._runs) >= MAX_RUNS:
-            del self._runs[next(iter(self._runs))]
 
     # The loop -----------------------------------------------------------------------------------------------
 
@@ -238,21 +204,16 @@ class ProbeData:
             raise
         except Exception:
             for receipt in work.receipts:
-                self._settle(receipt, SealwireError("This could not be written."))
+                self._deliveries.settle(receipt, SealwireError("This could not be written."))
             raise
         self.metrics.written(after)
         self.spans.written(work.spans)
         for receipt in work.receipts:
-            self._settle(receipt, None)
+            self._deliveries.settle(receipt, None)
 
     def _gathered(self) -> _Work | None:
         receipts, self._receipts = self._receipts, []
-        runs: dict[str, bytes] = {}
-        for receipt in receipts:
-            held = self._runs.get(receipt.run)
-            if held is not None:
-                held.run.add(receipt.number)
-                runs[receipt.run] = held.run.packed()
+        runs = self._deliveries.taken(receipts)
         work = _Work(self.metrics.take_work(), self.spans.take_work(), receipts, runs)
         return work if work.metrics.blocks or work.spans.spans or work.spans.counts or runs else None
 
@@ -263,17 +224,6 @@ class ProbeData:
             self.spans.write(c, work.spans)
             memory_store.put_memories(c, self._org_id, MEMORY, work.runs, now_ms=int(self._clock() * 1000))
         return after
-
-    def _settle(self, receipt: _Receipt, error: SealwireError | None) -> None:
-        held = self._runs.get(receipt.run)
-        if held is not None:
-            held.waiting.pop(receipt.number, None)
-        if receipt.done.done():
-            return
-        if error is None:
-            receipt.done.set_result(None)
-        else:
-            receipt.done.set_exception(error)
 
     async def _forget_old(self) -> None:
         def forget() -> list[store.ProbeStored]:
@@ -287,9 +237,3 @@ class ProbeData:
 
 def _label(reason: str) -> str:
     return "".join(each for each in reason if each.isascii() and (each.isalnum() or each == "_"))
-
-
-def _retrieve(done: asyncio.Future[None]) -> None:
-    """Nobody may have waited for it."""
-    if not done.cancelled():
-        done.exception()

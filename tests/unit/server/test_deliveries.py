@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.server.security.deliveries import MAX_RANGES, Run, run_key
+from sealwire.server.deliveries import MAX_RANGES, Run, run_key
 from sealwire.server.security.traffic import MAX_SERVICES, Seen, Traffic
 
 NOW_MS = 1_795_358_575_000
