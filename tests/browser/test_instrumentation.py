@@ -30,7 +30,7 @@ pytestmark = pytest.mark.interop
 PICTURES = SCREENSHOTS / "instrumentation"
 SELL = "here: order, total and note are known"
 WHOLE = "here: whole is known"
-SOON_MS = 30_000  # what takes seconds here may take longer where others work too
+SOON_MS = 60_000  # what takes seconds here may take longer where others work too
 
 
 class Work:
@@ -152,13 +152,12 @@ def test_every_kind_of_probe_in_a_python_service(scene: Scene, tmp_path: Path) -
     page = scene.page
     line, whole = line_of("probed_shop.py", SELL), line_of("probed_shop.py", WHOLE)
     with flask(scene, tmp_path) as app, Work(app):
-        # One click each, while it runs.
+        # One click each, while it runs. (That symbols come is tests/interop/test_symbols.py: in their own time.)
         scene.plane.api.wait_for_client("shop")
         scene.visitor.visit("/debugger/services")
         for what in ("Switch on", "Ask for symbols"):
             page.locator("#services tr", has_text="shop").get_by_role("button", name=what).click()
         scene.plane.api.wait_for_client("shop", lambda it: "LIVE_DEBUGGING" in it["products"])
-        page.locator("#services tr", has_text="shop").get_by_text(re.compile("functions")).first.wait_for()
         scene.picture("services")
 
         # A log at a line, with all variables.
