@@ -152,7 +152,7 @@ def test_every_kind_of_probe_in_a_python_service(scene: Scene, tmp_path: Path) -
     page = scene.page
     line, whole = line_of("probed_shop.py", SELL), line_of("probed_shop.py", WHOLE)
     with flask(scene, tmp_path) as app, Work(app):
-        # One click each, while it runs. (That symbols come is tests/interop/test_symbols.py: in their own time.)
+        # One click each, while it runs. Symbols come in their own time: tests/interop/test_symbols.py.
         scene.plane.api.wait_for_client("shop")
         scene.visitor.visit("/debugger/services")
         for what in ("Switch on", "Ask for symbols"):
