@@ -53,7 +53,7 @@ def test_functions_lines_and_names_of_a_flask_application_are_known(
     with FlaskApp(
         agent_url=agent.url, log_folder=tmp_path, program="probed_app.py", extra=INSTRUMENTED
     ) as app:
-        wait_until(lambda: methods("sell"), "the symbols are there", timeout_s=30, program=app.program)
+        wait_until(lambda: methods("sell"), "the symbols are there", timeout_s=100, program=app.program)
 
         assert methods("sell") == [("probed_shop", "sell")]
         assert methods("total") == [("probed_shop", "Order.total")]
@@ -75,7 +75,9 @@ def test_functions_lines_and_names_of_a_flask_application_are_known(
         # A module that is loaded later comes in a batch of its own.
         assert methods("greet") == []
         assert app.get("/later").status == 200
-        wait_until(lambda: methods("greet"), "what was loaded later is there", program=app.program)
+        wait_until(
+            lambda: methods("greet"), "what was loaded later is there", timeout_s=100, program=app.program
+        )
         summary = ask("summary")["symbols"]
         assert (summary["env"], summary["version"], summary["language"]) == ("prod", "1.2.3", "python")
 
@@ -91,7 +93,10 @@ def test_symbols_come_by_way_of_the_go_agent_as_well(
     with FlaskApp(agent_url=go_agent.url, log_folder=tmp_path, program="probed_app.py", extra=forced) as app:
         asked = "/debugger/symbols/functions?service=shop&env=prod&text=sell"
         found = wait_until(
-            lambda: control_plane.api.get(asked)["functions"], "the symbols are there", program=app.program
+            lambda: control_plane.api.get(asked)["functions"],
+            "the symbols are there",
+            timeout_s=100,
+            program=app.program,
         )
         assert [(each["type"], each["method"]) for each in found] == [("probed_shop", "sell")]
     assert go_agent.complaints() == []
