@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
+from typing import TypeVar
 
 import structlog
 
@@ -21,6 +22,10 @@ from sealwire.wire.security_batch import NOW_HEADER
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
+# Above this the loop would stand still for milliseconds.
+READ_IN_THREAD_BYTES = 16 * 1024
 MAX_UNPACKED = 4  # bodies at once, of all organisations: each may be 25 MiB
 MAX_ARRIVING = 32  # bodies at once with one key, each of a few MiB
 ARRIVES_WITHIN_S = 20.0
@@ -53,6 +58,44 @@ class Intake:
     def answer(self, route: str, send: Send) -> Answer:
         """The answer of one request."""
         return Answer(self._what, route, send, self._answers)
+
+    async def batch(
+        self,
+        route: str,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        limit: int,
+        decode: Callable[[bytes, bool], T],
+        take: Callable[[AgentKey, T], asyncio.Future[None]],
+    ) -> None:
+        """Answer a batch of our agents: read, taken, and written before it is answered with 200.
+
+        Args:
+            limit: Bytes it may have, as it travels.
+            decode: Reads a body; told whether it is gzipped.
+            take: Queues what was read; what it gives is done when that is written.
+        """
+        answer = self.answer(route, send)
+        key = await self.key(scope, answer)
+        if key is None:
+            return
+        encoding = header(scope, b"content-encoding").lower()
+        if encoding not in ("", "identity", "gzip"):
+            await answer.refuse(415, "Content-Encoding is gzip or nothing.")
+            return
+
+        async def taken() -> None:
+            body = await self.body(key, scope, receive, limit=limit)
+            async with self.unpacking:
+                if len(body) > READ_IN_THREAD_BYTES:
+                    batch = await asyncio.to_thread(decode, body, encoding == "gzip")
+                else:
+                    batch = decode(body, encoding == "gzip")
+            await written(take(key, batch))
+
+        await answer.after(taken, 200)
 
     async def body(self, key: AgentKey, scope: Scope, receive: Receive, *, limit: int) -> bytes:
         """A body within a length and a time. Attack: many that come a byte at a time.

@@ -11,14 +11,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 
-from sealwire.server.access import Access
-from sealwire.server.api.intake import Intake, ahead_s, written
-from sealwire.server.api.remote_config import Receive, Scope, Send, header
+from sealwire.server.access import Access, AgentKey
+from sealwire.server.api.intake import Intake, ahead_s
+from sealwire.server.api.remote_config import Receive, Scope, Send
 from sealwire.server.tenant import Tenant
 from sealwire.wire import probe_batch as wire
-
-# Above this the loop would stand still for milliseconds.
-READ_IN_THREAD_BYTES = 16 * 1024
 
 
 class ProbeDataApi:
@@ -31,23 +28,11 @@ class ProbeDataApi:
         self._intake = Intake("metrics and spans of probes", access, tenants, answers)
 
     async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = self._intake.answer("probes", send)
-        key = await self._intake.key(scope, answer)
-        if key is None:
-            return
-        encoding = header(scope, b"content-encoding").lower()
-        if encoding not in ("", "identity", "gzip"):
-            await answer.refuse(415, "Content-Encoding is gzip or nothing.")
-            return
-
-        async def take() -> None:
-            body = await self._intake.body(key, scope, receive, limit=wire.MAX_BATCH_BYTES)
-            async with self._intake.unpacking:
-                if len(body) > READ_IN_THREAD_BYTES:
-                    batch = await asyncio.to_thread(wire.decode, body, is_gzipped=encoding == "gzip")
-                else:
-                    batch = wire.decode(body, is_gzipped=encoding == "gzip")
+        def take(key: AgentKey, batch: wire.Batch) -> asyncio.Future[None]:
             data = self._intake.tenants[key.org_id].probe_data
-            await written(data.take(batch, key_id=key.key_id, ahead_ms=int(ahead_s(scope) * 1000)))
+            return data.take(batch, key_id=key.key_id, ahead_ms=int(ahead_s(scope) * 1000))
 
-        await answer.after(take, 200)
+        await self._intake.batch(
+            "probes", scope, receive, send, limit=wire.MAX_BATCH_BYTES, take=take,
+            decode=lambda body, is_gzipped: wire.decode(body, is_gzipped=is_gzipped),
+        )  # fmt: skip

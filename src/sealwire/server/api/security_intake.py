@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 from sealwire.clock import utc_now
 from sealwire.errors import OversizeError, TooOftenError
-from sealwire.server.access import Access
+from sealwire.server.access import Access, AgentKey
 from sealwire.server.api.intake import Intake, ahead_s, written
 from sealwire.server.api.remote_config import Receive, Scope, Send, header
 from sealwire.server.fleet.inventory import Rate
@@ -26,8 +26,6 @@ from sealwire.wire import security_batch as wire
 
 STATS_PATH = "/api/v0.2/stats"
 MAX_STATS_BYTES = 8 * 1024 * 1024
-# Above this the loop would stand still for milliseconds.
-READ_IN_THREAD_BYTES = 16 * 1024
 
 
 class SecurityApi:
@@ -45,26 +43,14 @@ class SecurityApi:
         self._go_rates: dict[str, Rate] = {}
 
     async def _post_batch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = self._intake.answer("security", send)
-        key = await self._intake.key(scope, answer)
-        if key is None:
-            return
-        encoding = header(scope, b"content-encoding").lower()
-        if encoding not in ("", "identity", "gzip"):
-            await answer.refuse(415, "Content-Encoding is gzip or nothing.")
-            return
-
-        async def take() -> None:
-            body = await self._intake.body(key, scope, receive, limit=wire.MAX_BATCH_BYTES)
-            async with self._intake.unpacking:
-                if len(body) > READ_IN_THREAD_BYTES:
-                    batch = await asyncio.to_thread(wire.decode, body, is_gzipped=encoding == "gzip")
-                else:
-                    batch = wire.decode(body, is_gzipped=encoding == "gzip")
+        def take(key: AgentKey, batch: wire.Batch) -> asyncio.Future[None]:
             detection = self._intake.tenants[key.org_id].detection
-            await written(detection.take(batch, key_id=key.key_id, ahead_s=ahead_s(scope)))
+            return detection.take(batch, key_id=key.key_id, ahead_s=ahead_s(scope))
 
-        await answer.after(take, 200, wire.ANSWER)
+        await self._intake.batch(
+            "security", scope, receive, send, limit=wire.MAX_BATCH_BYTES, take=take,
+            decode=lambda body, is_gzipped: wire.decode(body, is_gzipped=is_gzipped),
+        )  # fmt: skip
 
     async def _post_traces(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = self._intake.answer("traces", send)
