@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -119,11 +119,8 @@ async def pause_probe(
 ) -> Redirect:
     """Take a probe out of the programs, and keep it."""
     form = await forms.read(request)
-    try:
-        await tenant.probes.pause(principal, probe_id, expected_revision=_revision(form), now=plane.clock())
-    except (ConflictError, InvalidChangeError) as error:
-        return forms.did_not(_back(form, probe_id), error.public)
-    return _went(form, probe_id, "pause")
+    act = tenant.probes.pause(principal, probe_id, expected_revision=_revision(form), now=plane.clock())
+    return await _done(act, form, probe_id, "pause")
 
 
 @post(PATH + "/probes/{probe_id:str}/resume", opt=CHANGE, status_code=303, include_in_schema=False)
@@ -132,11 +129,8 @@ async def resume_probe(
 ) -> Redirect:
     """Put a paused, expired or removed probe back."""
     form = await forms.read(request)
-    try:
-        await tenant.probes.resume(principal, probe_id, expected_revision=_revision(form), now=plane.clock())
-    except (ConflictError, InvalidChangeError) as error:
-        return forms.did_not(_back(form, probe_id), error.public)
-    return _went(form, probe_id, "resume")
+    act = tenant.probes.resume(principal, probe_id, expected_revision=_revision(form), now=plane.clock())
+    return await _done(act, form, probe_id, "resume")
 
 
 @post(PATH + "/probes/{probe_id:str}/renew", opt=CHANGE, status_code=303, include_in_schema=False)
@@ -163,11 +157,17 @@ async def remove_probe(
 ) -> Redirect:
     """Take a probe away; the list says so, and offers to take it back."""
     form = await forms.read(request)
+    act = tenant.probes.remove(principal, probe_id, expected_revision=_revision(form), now=plane.clock())
+    return await _done(act, form, probe_id, "remove")
+
+
+async def _done(act: Awaitable[object], form: forms.Form, probe_id: str, did: str) -> Redirect:
+    """Do it, and go back to where the button was."""
     try:
-        await tenant.probes.remove(principal, probe_id, expected_revision=_revision(form), now=plane.clock())
+        await act
     except (ConflictError, InvalidChangeError) as error:
         return forms.did_not(_back(form, probe_id), error.public)
-    return _went(form, probe_id, "remove")
+    return _went(form, probe_id, did)
 
 
 def _revision(form: forms.Form) -> int | None:
